@@ -1,0 +1,85 @@
+"""Containers: modules made of modules. None of them needs a backward of its own."""
+
+from collections.abc import Iterator
+from typing import Any, overload
+
+from minifw.nn.module import Module
+from minifw.nn.rule import Pullback, forward_pass
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Module):
+    """Call modules one after the other, each on the output of the one before.
+
+    Args:
+        modules: the modules, or one dict of modules by name.
+
+    Raises:
+        TypeError: an argument is not a module.
+
+    Source: reports 000 to 004; :class:`torch.nn.Sequential`.
+    """
+
+    def __init__(self, *modules: Module | dict[str, Module]) -> None:
+        named: dict[str, Any] = (
+            modules[0]
+            if len(modules) == 1 and isinstance(modules[0], dict)
+            else {str(index): module for index, module in enumerate(modules)}
+        )
+        for name, module in named.items():
+            if not isinstance(module, Module):
+                raise TypeError(
+                    f"Sequential expects modules of minifw.nn, got {type(module).__name__} "
+                    f"at {name!r}"
+                )
+            setattr(self, name, module)
+
+    def forward(self, input: Any) -> Any:
+        for module in self:
+            input = module(input)
+        return input
+
+    def rule(self, input: Any) -> tuple[Any, Pullback]:
+        """What the tape would make of ``forward``, without the bookkeeping that a chain can spare."""
+        modules = [value for value in vars(self).values() if isinstance(value, Module)]
+        recording = forward_pass.recording
+        pullbacks = []
+        for module in modules:
+            try:
+                input, pullback = module.rule(input)
+            except Exception as error:
+                vars(error).setdefault("failed_in", module)
+                raise
+            if recording:
+                pullbacks.append(pullback)
+
+        def pullback_chain(grad_output: Any, needs_input_grad: bool = True) -> Any:
+            if needs_input_grad:
+                first = 0
+            else:
+                first = next(i for i, module in enumerate(modules) if module.is_trained())
+            while len(pullbacks) > first + 1:
+                grad_output = pullbacks.pop()(grad_output)
+            if not modules:
+                return grad_output
+            if needs_input_grad:
+                return pullbacks.pop()(grad_output)
+            return pullbacks.pop()(grad_output, needs_input_grad=False)
+
+        return input, pullback_chain
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self.named_children())[index]))
+        return list(self)[index]

@@ -1,0 +1,141 @@
+"""Linear: the affine map, as reports 000 to 004."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from minifw.nn import init
+from minifw.nn.module import Module
+from minifw.nn.parameter import Parameter
+from minifw.nn.rule import Pullback, parametric_rule
+
+__all__ = ["Linear", "linear"]
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Pullback]:
+    """Affine map: output = input weight^T + bias.
+
+    With G the gradient of the output and sums over all leading dimensions::
+
+        grad_input  = G weight
+        grad_weight = sum G^T input
+        grad_bias   = sum G
+
+    Shape:
+        - input: (\\*, in_features); weight: (out_features, in_features); bias: (out_features).
+        - output: (\\*, out_features).
+
+    Raises:
+        RuntimeError: shapes, dtypes or devices do not fit.
+    """
+    if input.dim() != 2:
+        return _linear_any_dimensions(input, weight, bias)
+    try:
+        if bias is None:
+            output = torch.mm(input, weight.t())
+        else:
+            output = torch.addmm(bias, input, weight.t())
+    except RuntimeError as error:
+        raise RuntimeError(_misfit(input, weight) or str(error)) from None
+
+    def pullback(
+        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
+    ) -> tuple[Tensor | None, ...]:
+        return (
+            torch.mm(grad_output, weight) if needs_input_grad[0] else None,
+            torch.mm(grad_output.t(), input) if needs_input_grad[1] else None,
+            grad_output.sum(0) if bias is not None and needs_input_grad[2] else None,
+        )
+
+    return output, pullback
+
+
+def _linear_any_dimensions(
+    input: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Pullback]:
+    """:func:`linear` with the leading dimensions of input, one, many or none, taken as rows."""
+    if input.shape[-1:] != weight.shape[1:]:
+        raise RuntimeError(_misfit(input, weight))
+    rows, pullback_rows = linear(input.reshape(-1, weight.shape[1]), weight, bias)
+
+    def pullback(
+        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
+    ) -> tuple[Tensor | None, ...]:
+        grad_input, *grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
+        return (None if grad_input is None else grad_input.view(input.shape), *grads)
+
+    return rows.view(*input.shape[:-1], weight.shape[0]), pullback
+
+
+def _misfit(input: Tensor, weight: Tensor) -> str:
+    """What does not fit, or "" if input and weight do."""
+    if input.shape[-1:] != weight.shape[1:]:
+        return (
+            f"expected input of shape (*, {weight.shape[1]}), got {list(input.shape)}; the last "
+            f"dimension must hold the {weight.shape[1]} features"
+        )
+    if (input.dtype, input.device) != (weight.dtype, weight.device):
+        return (
+            f"expected input of {weight.dtype} on {weight.device}, as the weight, got "
+            f"{input.dtype} on {input.device}; convert one of them with .to()"
+        )
+    return ""
+
+
+class Linear(Module):
+    """Affine map: output = input weight^T + bias.
+
+    Args:
+        in_features: size of each input sample.
+        out_features: size of each output sample.
+        bias: whether to add a bias. Default: True.
+        device: device of the parameters. Default: torch's.
+        dtype: dtype of the parameters. Default: torch's.
+        generator: source of the initial values. Default: torch's global generator.
+
+    Shape:
+        - Input: (\\*, in_features), any leading dimensions including none.
+        - Output: (\\*, out_features).
+
+    Attributes:
+        weight (Parameter): (out_features, in_features), from U(-k, k), k = 1 / sqrt(in_features).
+        bias (Parameter | None): (out_features), from the same.
+
+    Source: reports 000 to 004; :class:`torch.nn.Linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = Parameter(torch.empty(out_features, in_features, device=device, dtype=dtype))
+        self.bias = (
+            Parameter(torch.empty(out_features, device=device, dtype=dtype)) if bias else None
+        )
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the parameters anew, as torch does."""
+        bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
+        init.uniform_(self.weight, -bound, bound, generator)
+        if self.bias is not None:
+            init.uniform_(self.bias, -bound, bound, generator)
+
+    def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
+        return parametric_rule(linear, input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}"
+        )

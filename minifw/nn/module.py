@@ -1,0 +1,347 @@
+"""Module: the tree of layers, their parameters and modes, and the explicit backward pass."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from minifw.nn.parameter import Parameter
+from minifw.nn.rule import Pullback, forward_pass, modified, version
+from minifw.nn.tape import Tape
+
+__all__ = ["Module"]
+
+
+class Module:
+    """Base class of every layer, loss and model.
+
+    A subclass assigns parameters and sub-modules to attributes and defines one of two methods. It
+    never defines ``backward``.
+
+    - ``forward(*inputs)`` calls other modules and returns the output. As in :class:`torch.nn.Module`;
+      the backward pass comes from the calls themselves, through a :class:`~minifw.nn.tape.Tape`.
+    - ``rule(*inputs)`` computes on tensors and returns output and pullback: the closure that maps
+      the gradient of the output to that of each input (:mod:`minifw.nn.rule`).
+
+    ::
+
+        output = module(input)
+        grad_input = module.backward(grad_output)
+
+    Attributes:
+        training (bool): set by :meth:`train` and :meth:`eval`; default True.
+    """
+
+    training: bool = True
+    _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
+
+    def __new__(cls, *_args: object, **_options: object) -> Self:
+        module = super().__new__(cls)
+        # The calls not yet gone back through: outputs, tensors to watch, their versions, pullback.
+        module._calls = []
+        return module
+
+    def __init_subclass__(cls) -> None:
+        if "forward" in vars(cls) and "rule" not in vars(cls):
+            # What a subclass defines last is what runs, whichever of the two it is.
+            cls.rule = Module.rule  # type: ignore[method-assign]
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Return the output, by calling other modules."""
+        raise NotImplementedError(
+            f"{type(self).__name__} defines no forward; define forward (calls of other modules) or "
+            "rule (output and pullback)"
+        )
+
+    def rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
+        """Return the output and the pullback; by default those of ``forward``."""
+        outer, tape = forward_pass.tape, Tape(inputs)
+        forward_pass.tape = tape
+        try:
+            output = self.forward(*inputs, **options)
+        finally:
+            forward_pass.tape = outer
+        tape.close(output if isinstance(output, tuple) else (output,))
+        return output, tape.pullback
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Return the output, and keep what :meth:`backward` needs.
+
+        Raises:
+            RuntimeError: ``forward`` computes on tensors other than by calling modules; or an error
+                of torch's, with the path of the module in which it arose in front.
+        """
+        if forward_pass.tape is not None:
+            return forward_pass.tape.call(self, inputs, options)
+        inputs = _own_tensors(inputs)
+        try:
+            output, pullback = self.rule(*inputs, **options)
+        except Exception as error:
+            self._name_the_failed(error)
+            raise
+        outputs = output if isinstance(output, tuple) else (output,)
+        if any([tensor.requires_grad for tensor in outputs]):
+            raise RuntimeError(
+                f"{self._describe()}: a parameter or a keyword argument requires grad in "
+                "autograd's sense, so autograd would record what minifw differentiates by "
+                "hand; detach() it"
+            )
+        if forward_pass.recording:
+            tensors = [tensor for tensor in inputs + outputs if isinstance(tensor, Tensor)]
+            versions = [version(tensor) for tensor in tensors]
+            self._calls.append((outputs, tensors, versions, pullback))
+        return output
+
+    def _name_the_failed(self, error: Exception) -> None:
+        failed = vars(error).pop("failed_in", self)
+        path = next((name for name, module in self.named_modules() if module is failed), "")
+        if error.args and isinstance(error.args[0], str):
+            where = f"{path} {failed._describe()}" if path else failed._describe()
+            error.args = (f"{where}: {error.args[0]}", *error.args[1:])
+
+    def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
+        """Go back through the latest call that has not yet been gone back through.
+
+        Adds to the ``grad`` of every parameter of the call that has ``requires_grad``.
+
+        Args:
+            grad_outputs: gradient of the loss in each output, in its shape and dtype; may be left
+                out for a scalar output, whose gradient is then 1.
+            needs_input_grad: False saves the work that only the inputs' gradients need; what is
+                returned is then unspecified. Default: True.
+
+        Returns:
+            The gradient of the input, or a tuple of one for each positional argument; None for
+            what is no tensor or has no influence on the outputs.
+
+        Raises:
+            RuntimeError: no call awaits its backward pass; ``grad_outputs`` do not fit the outputs;
+                a tensor that is needed was modified in place.
+            TypeError: a gradient is not a tensor.
+        """
+        if not self._calls:
+            raise RuntimeError(
+                f"{self._describe()}: no call awaits its backward pass; call the module first, "
+                "outside no_grad, once for each backward. Calls made inside another module are gone "
+                "back through by that module"
+            )
+        outputs, tensors, versions, pullback = self._calls[-1]
+        try:
+            grads = _checked_grads(grad_outputs, outputs)
+            for tensor, then in zip(tensors, versions, strict=True):
+                if version(tensor) != then:
+                    raise RuntimeError(modified("an input or output", tensor))
+        except (RuntimeError, TypeError) as error:
+            raise type(error)(f"{self._describe()}.backward: {error}") from None
+        self._calls.pop()
+        if needs_input_grad:
+            return pullback(*grads)
+        return pullback(*grads, needs_input_grad=False) if self.is_trained() else None
+
+    # The tree. It is read off the attributes, in the order of their first assignment.
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter | None):
+            raise TypeError(
+                f"cannot assign {type(value).__name__} as parameter {name!r} of "
+                f"{type(self).__name__} (Parameter or None expected); to change its values assign "
+                f"to {name}.data"
+            )
+        super().__setattr__(name, value)
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules assigned to this one, each with its name."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator["Module"]:
+        """The modules assigned to this one."""
+        for _, child in self.named_children():
+            yield child
+
+    def _named_places(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """Every path that leads to a module; a shared module has several."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._named_places(f"{prefix}.{name}" if prefix else name)
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """This module and all below it, each once, with its path ("" for this one)."""
+        seen: set[Module] = set()
+        for path, module in self._named_places():
+            if module not in seen:
+                seen.add(module)
+                yield path, module
+
+    def modules(self) -> Iterator["Module"]:
+        """This module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _named_parameter_places(self) -> Iterator[tuple[str, Parameter]]:
+        for path, module in self._named_places():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter):
+                    yield (f"{path}.{name}" if path else name), value
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """The parameters of this module and all below it, each once, with its path."""
+        seen: set[int] = set()
+        for path, parameter in self._named_parameter_places():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield path, parameter
+
+    def parameters(self) -> Iterator[Parameter]:
+        """The parameters of this module and all below it, each once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def apply(self, function: Callable[["Module"], object]) -> Self:
+        """Call ``function`` on every module below this one, then on this one, as torch does."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def is_trained(self) -> bool:
+        """Whether any parameter here or below has ``requires_grad``."""
+        for value in vars(self).values():
+            if isinstance(value, Parameter):
+                trained = value.requires_grad
+            elif isinstance(value, Module):
+                trained = value.is_trained()
+            else:
+                continue
+            if trained:
+                return True
+        return False
+
+    # Modes and state.
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout at work) here and below."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set ``requires_grad`` of every parameter; False freezes them."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset the gradients of every parameter to None, or to zeros."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad = None if set_to_none else torch.zeros_like(parameter.grad)
+
+    def to(self, *args: Any, **options: Any) -> Self:
+        """Move and cast every parameter, as :meth:`torch.Tensor.to`; returns the module."""
+        for parameter in self.parameters():
+            parameter.data = parameter.data.to(*args, **options)
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.to(*args, **options)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The parameters' tensors by path, in torch's keys and order; shared, not copied."""
+        return {path: parameter.data for path, parameter in self._named_parameter_places()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy ``state_dict``, of this framework or of torch, into the parameters.
+
+        Args:
+            state_dict: tensors by path.
+            strict: whether the keys must be exactly those of :meth:`state_dict`. Default: True.
+
+        Raises:
+            RuntimeError: keys are missing or unexpected, or shapes differ; all of them are listed,
+                and nothing has been copied.
+        """
+        own = self.state_dict()
+        faults = []
+        if strict:
+            faults += [f"missing key {key!r}" for key in own if key not in state_dict]
+            faults += [f"unexpected key {key!r}" for key in state_dict if key not in own]
+        shared = [key for key in own if key in state_dict]
+        faults += [
+            f"size mismatch for {key!r}: expected shape {list(own[key].shape)}, "
+            f"got {list(state_dict[key].shape)}"
+            for key in shared
+            if own[key].shape != state_dict[key].shape
+        ]
+        if faults:
+            raise RuntimeError(
+                f"cannot load state_dict into {type(self).__name__}: " + "; ".join(faults)
+            )
+        for key in shared:
+            own[key].copy_(state_dict[key].detach())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy shares no pending backward pass: its closures would fill the original's gradients.
+        return {**vars(self), "_calls": []}
+
+    # Representation, as torch.
+
+    def extra_repr(self) -> str:
+        """The constructor arguments worth showing."""
+        return ""
+
+    def _describe(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def __repr__(self) -> str:
+        lines = [
+            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
+        ]
+        if not lines:
+            return self._describe()
+        head = [self.extra_repr()] if self.extra_repr() else []
+        return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+
+
+def _own_tensors(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``inputs`` with each tensor told apart from the others and unknown to autograd."""
+    own: list[Any] = []
+    seen: set[int] = set()
+    for value in inputs:
+        if isinstance(value, Tensor) and (value.requires_grad or id(value) in seen):
+            value = value.detach()
+        seen.add(id(value))
+        own.append(value)
+    return tuple(own)
+
+
+def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """``given``, or 1 for a scalar output, once it is seen to fit ``outputs``."""
+    if not given and len(outputs) == 1:
+        if outputs[0].numel() != 1:
+            raise RuntimeError(
+                "grad_output can be left out only for a scalar output, but the output has shape "
+                f"{list(outputs[0].shape)}; pass the gradient of the loss in it"
+            )
+        return [torch.ones_like(outputs[0])]
+    if len(given) != len(outputs):
+        raise RuntimeError(f"expected {len(outputs)} gradients, one an output, got {len(given)}")
+    for grad, output in zip(given, outputs, strict=True):
+        if not isinstance(grad, Tensor):
+            raise TypeError(f"grad_output must be a torch.Tensor, got {type(grad).__name__}")
+        if grad.shape != output.shape or grad.dtype != output.dtype:
+            raise RuntimeError(
+                f"grad_output must be as the output, {_facts(output)}, got {_facts(grad)}"
+            )
+    return [grad.detach() if grad.requires_grad else grad for grad in given]
+
+
+def _facts(tensor: Tensor) -> str:
+    return f"shape {list(tensor.shape)} and {tensor.dtype}"

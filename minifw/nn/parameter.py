@@ -1,0 +1,69 @@
+"""Parameter: a tensor that training changes, and its gradient."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["Parameter"]
+
+
+class Parameter:
+    """A tensor that training changes, the gradient of the loss in it, and whether it is trained.
+
+    As :class:`torch.nn.Parameter`, but a holder of a tensor rather than a tensor, so that autograd
+    cannot record what is done with it.
+
+    Args:
+        data: the values; kept, not copied.
+        requires_grad: whether backward passes fill ``grad`` and optimisers change ``data``.
+
+    Attributes:
+        data (Tensor): the values; never requires grad in autograd's sense.
+        grad (Tensor | None): sum of the gradients since the last ``zero_grad``, shape of ``data``.
+        requires_grad (bool): minifw's own flag, unknown to autograd.
+
+    Raises:
+        TypeError: ``data`` is not a tensor.
+        RuntimeError: ``requires_grad`` for a dtype that is not floating-point (as torch).
+    """
+
+    __slots__ = ("data", "grad", "requires_grad")
+
+    def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Parameter expects a torch.Tensor, got {type(data).__name__}")
+        if requires_grad and not data.is_floating_point():
+            raise RuntimeError(
+                f"only floating-point tensors can require gradients, got {data.dtype}; "
+                "convert the data or pass requires_grad=False"
+            )
+        self.data = data.detach()
+        self.grad: Tensor | None = None
+        self.requires_grad = requires_grad
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.data.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.device
+
+    def numel(self) -> int:
+        return self.data.numel()
+
+    def requires_grad_(self, requires_grad: bool = True) -> "Parameter":
+        """Set ``requires_grad`` and return the parameter."""
+        self.requires_grad = requires_grad
+        return self
+
+    def add_grad(self, grad: Tensor) -> None:
+        """Add to ``grad``, out of place: a gradient is never changed after it was handed out."""
+        self.grad = grad if self.grad is None else self.grad + grad
+
+    def __repr__(self) -> str:
+        frozen = "" if self.requires_grad else ", requires_grad=False"
+        return f"Parameter({self.data}{frozen})"

@@ -1,0 +1,115 @@
+"""Rules: how a layer states its value and its derivative at once.
+
+A *rule* returns an output and its *pullback*: a closure that maps the gradient of the output to the
+gradient of each input (one tensor for one input, a tuple for several). What the backward pass needs
+lives in that closure, so it belongs to the call and not to the module: a module used twice, or
+called several times before its backward passes, is right by construction.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor
+
+from minifw.nn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from minifw.nn.tape import Tape
+
+__all__ = ["Pullback", "no_grad", "parametric_rule"]
+
+Pullback = Callable[..., Any]
+
+
+class _ForwardPass(threading.local):
+    """What the modules called in this thread have to know of the pass that they are part of."""
+
+    tape: "Tape | None" = None  # of the composed module whose forward is running
+    recording: bool = True
+
+
+forward_pass = _ForwardPass()
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801 -- torch's name
+    """Context in which calls keep nothing for a backward pass; also a decorator.
+
+    As :class:`torch.no_grad`, for minifw alone: autograd's own mode is left as it is.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(forward_pass.recording)
+        forward_pass.recording = False
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        forward_pass.recording = self._before.pop()
+
+
+def parametric_rule(
+    function: Callable[..., tuple[Tensor, Pullback]],
+    input: Tensor,
+    weight: Parameter | None,
+    bias: Parameter | None,
+    **options: Any,
+) -> tuple[Tensor, Pullback]:
+    """The rule of a module with a weight and a bias, from a function of its input and their values.
+
+    Args:
+        function: ``function(input, weight, bias, **options)`` returns output and pullback; the
+            pullback takes the gradient of the output and ``needs_input_grad``, a bool for each of
+            the three, and returns their gradients, None where none is needed. Those of weight and
+            bias must be new tensors.
+        input: the input of the module.
+        weight, bias: its parameters; None for one that it does without.
+        options: passed on to ``function``.
+
+    Returns:
+        The output, and a pullback that adds to the parameters' gradients and returns the input's.
+    """
+    weight_data = None if weight is None else weight.data
+    bias_data = None if bias is None else bias.data
+    output, pullback = function(input, weight_data, bias_data, **options)
+    then = version(weight_data)
+
+    def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Tensor | None:
+        if version(weight_data) != then:
+            raise RuntimeError(modified("a weight", weight_data))
+        grad_input, grad_weight, grad_bias = pullback(
+            grad_output,
+            (
+                needs_input_grad,
+                weight is not None and weight.requires_grad,
+                bias is not None and bias.requires_grad,
+            ),
+        )
+        if weight is not None and grad_weight is not None:
+            weight.add_grad(grad_weight)
+        if bias is not None and grad_bias is not None:
+            bias.add_grad(grad_bias)
+        return cast("Tensor | None", grad_input)
+
+    return output, pull_and_add
+
+
+def version(tensor: Tensor | None) -> int:
+    """How often the tensor was modified in place; inference tensors do not count it."""
+    return 0 if tensor is None or tensor.is_inference() else tensor._version
+
+
+def modified(what: str, tensor: Tensor | None) -> str:
+    """The message for a tensor that is no longer what the forward pass computed with."""
+    return (
+        f"{what} of shape {[] if tensor is None else list(tensor.shape)} that the backward pass needs has been modified in "
+        "place since the call; go back through a call before changing what it used, or clone it"
+    )

@@ -1,0 +1,142 @@
+"""The tape: gives a module whose ``forward`` calls other modules its backward pass.
+
+It records the calls of one ``forward`` in order and goes back through them in reverse. Tensors are
+told apart by identity; gradients are added where a tensor was used more than once.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from minifw.nn.parameter import Parameter
+from minifw.nn.rule import Pullback, forward_pass, modified, version
+
+if TYPE_CHECKING:
+    from minifw.nn.module import Module
+
+__all__ = ["Tape"]
+
+
+class Tape:
+    """The calls of one ``forward``, and the way back through them.
+
+    Args:
+        inputs: the positional arguments of ``forward``.
+    """
+
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        self._inputs = inputs
+        self._outputs: tuple[Tensor, ...] = ()
+        self._calls: list[tuple[Module, tuple[Any, ...], Tensor, Pullback]] = []
+        # Every tensor of this forward, by identity, and how often it had been modified in place.
+        self._known: dict[int, tuple[Tensor, int]] = {}
+        for tensor in inputs:
+            if isinstance(tensor, Tensor):
+                self._add(tensor)
+
+    def _add(self, tensor: Tensor) -> None:
+        self._known[id(tensor)] = (tensor, version(tensor))
+
+    def _check(self, what: str, tensor: Tensor) -> None:
+        if id(tensor) not in self._known:
+            raise RuntimeError(
+                f"{what}, of shape {list(tensor.shape)}, is neither an input of this forward nor "
+                "the output of a module called in it, so its gradient would be lost; call a module "
+                "in place of bare arithmetic, and hold a constant in a Parameter with "
+                "requires_grad=False"
+            )
+        if version(tensor) != self._known[id(tensor)][1]:
+            raise RuntimeError(modified("a tensor", tensor))
+
+    def call(self, module: "Module", inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Call ``module`` and add the call to the tape.
+
+        Raises:
+            RuntimeError: an input was made by arithmetic that the tape did not see, or modified.
+        """
+        for tensor in inputs:
+            if isinstance(tensor, Tensor):
+                self._check(f"a tensor given to {type(module).__name__}", tensor)
+        values = [value.data if type(value) is Parameter else value for value in inputs]
+        try:
+            output, pullback = module.rule(*values, **options)
+        except Exception as error:
+            vars(error).setdefault("failed_in", module)  # the innermost is the one to name
+            raise
+        for tensor in output if isinstance(output, tuple) else (output,):
+            self._add(tensor)
+        if forward_pass.recording:
+            self._calls.append((module, inputs, output, pullback))
+        return output
+
+    def close(self, outputs: tuple[Any, ...]) -> None:
+        """End the forward, which returned ``outputs``."""
+        for output in outputs:
+            if not isinstance(output, Tensor):
+                raise TypeError(
+                    "forward must return a tensor or a tuple of tensors, "
+                    f"got {type(output).__name__}"
+                )
+            self._check("an output of forward", output)
+        self._outputs = outputs
+
+    def pullback(self, *grad_outputs: Tensor | None, needs_input_grad: bool = True) -> Any:
+        """Go back through the calls: the pullback of the module whose forward was recorded."""
+        for tensor, then in self._known.values():
+            if version(tensor) != then:
+                raise RuntimeError(modified("a tensor", tensor))
+        trained = self._trained()
+        grads: dict[int, Tensor] = {}
+        for output, grad_output in zip(self._outputs, grad_outputs, strict=True):
+            _accumulate(grads, output, grad_output)
+        while self._calls:
+            # Popping lets go of what each call kept as soon as it has been used.
+            module, inputs, output, pull = self._calls.pop()
+            outputs = output if isinstance(output, tuple) else (output,)
+            grads_out = [grads.pop(id(tensor), None) for tensor in outputs]
+            if all(grad is None for grad in grads_out):
+                continue
+            if needs_input_grad or any(id(value) in trained for value in inputs):
+                grads_in = pull(*grads_out)
+            elif any(id(tensor) in trained for tensor in outputs):
+                grads_in = pull(*grads_out, needs_input_grad=False)
+            else:
+                continue
+            for value, grad in zip(
+                inputs, grads_in if len(inputs) > 1 else (grads_in,), strict=True
+            ):
+                if grad is None and id(value) in trained:
+                    raise RuntimeError(
+                        f"{type(module).__name__} gives no gradient of one of its inputs, but "
+                        "parameters that are trained lie behind it; freeze them with "
+                        "requires_grad_(False) or compute that input in a pass of its own"
+                    )
+                if type(value) is Parameter:
+                    _add_to_parameter(value, grad)
+                else:
+                    _accumulate(grads, value, grad)
+        self._known.clear()
+        grad_inputs = tuple([grads.get(id(value)) for value in self._inputs])
+        return grad_inputs[0] if len(grad_inputs) == 1 else grad_inputs
+
+    def _trained(self) -> set[int]:
+        """The identities of the parameters given to modules, and of the tensors, that are trained
+        or behind which parameters lie that are."""
+        trained: set[int] = set()
+        for module, inputs, output, _ in self._calls:
+            trained |= {id(p) for p in inputs if type(p) is Parameter and p.requires_grad}
+            if module.is_trained() or any(id(value) in trained for value in inputs):
+                trained |= {id(t) for t in (output if isinstance(output, tuple) else (output,))}
+        return trained
+
+
+def _accumulate(grads: dict[int, Tensor], tensor: object, grad: Tensor | None) -> None:
+    if grad is not None:
+        key = id(tensor)
+        grads[key] = grads[key] + grad if key in grads else grad
+
+
+def _add_to_parameter(parameter: Parameter, grad: Tensor | None) -> None:
+    if grad is not None and parameter.requires_grad:
+        # A rule may hand on the tensor that it was given; a parameter's gradient is its own.
+        parameter.add_grad(grad.clone())

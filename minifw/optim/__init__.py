@@ -1,0 +1,7 @@
+"""Optimisers and learning-rate schedules, on the surface of :mod:`torch.optim`."""
+
+from minifw.optim import lr_scheduler
+from minifw.optim.optimizer import Optimizer
+from minifw.optim.sgd import SGD
+
+__all__ = ["SGD", "Optimizer", "lr_scheduler"]
