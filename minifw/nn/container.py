@@ -41,7 +41,7 @@ class Sequential(Module):
         return input
 
     def rule(self, input: Any) -> tuple[Any, Pullback]:
-        """What the tape would make of ``forward``, without the bookkeeping that a chain can spare."""
+        """What the tape would make of ``forward``, less the bookkeeping that a chain can spare."""
         modules = [value for value in vars(self).values() if isinstance(value, Module)]
         recording = forward_pass.recording
         pullbacks = []

@@ -7,7 +7,6 @@ it; the same generator gives bit for bit what torch gives.
 import math
 from typing import TypeVar
 
-import torch
 from torch import Generator, Tensor
 
 from minifw.nn.parameter import Parameter

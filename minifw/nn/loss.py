@@ -85,7 +85,7 @@ def binary_cross_entropy(
     for name, tensor in (("input", input), ("target", target)):
         if tensor.numel():
             low, high = (bound.item() for bound in torch.aminmax(tensor))
-            if not (0 <= low and high <= 1):  # so that NaN fails too
+            if not (low >= 0 and high <= 1):  # so that NaN fails too
                 raise RuntimeError(
                     f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
                     + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")

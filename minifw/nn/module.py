@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, forward_pass, modified, version
+from minifw.nn.rule import Pullback, as_tuple, forward_pass, modified, version
 from minifw.nn.tape import Tape
 
 __all__ = ["Module"]
@@ -19,8 +19,8 @@ class Module:
     A subclass assigns parameters and sub-modules to attributes and defines one of two methods. It
     never defines ``backward``.
 
-    - ``forward(*inputs)`` calls other modules and returns the output. As in :class:`torch.nn.Module`;
-      the backward pass comes from the calls themselves, through a :class:`~minifw.nn.tape.Tape`.
+    - ``forward(*inputs)`` calls other modules and returns the output, as in torch; the backward
+      pass comes from the calls themselves, through a :class:`~minifw.nn.tape.Tape`.
     - ``rule(*inputs)`` computes on tensors and returns output and pullback: the closure that maps
       the gradient of the output to that of each input (:mod:`minifw.nn.rule`).
 
@@ -62,7 +62,7 @@ class Module:
             output = self.forward(*inputs, **options)
         finally:
             forward_pass.tape = outer
-        tape.close(output if isinstance(output, tuple) else (output,))
+        tape.close(as_tuple(output))
         return output, tape.pullback
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -80,8 +80,8 @@ class Module:
         except Exception as error:
             self._name_the_failed(error)
             raise
-        outputs = output if isinstance(output, tuple) else (output,)
-        if any([tensor.requires_grad for tensor in outputs]):
+        outputs = as_tuple(output)
+        if any(tensor.requires_grad for tensor in outputs):
             raise RuntimeError(
                 f"{self._describe()}: a parameter or a keyword argument requires grad in "
                 "autograd's sense, so autograd would record what minifw differentiates by "
@@ -123,8 +123,8 @@ class Module:
         if not self._calls:
             raise RuntimeError(
                 f"{self._describe()}: no call awaits its backward pass; call the module first, "
-                "outside no_grad, once for each backward. Calls made inside another module are gone "
-                "back through by that module"
+                "outside no_grad, once for each backward. Calls made inside another module are "
+                "gone back through by that module"
             )
         outputs, tensors, versions, pullback = self._calls[-1]
         try:

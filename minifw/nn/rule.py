@@ -83,7 +83,7 @@ def parametric_rule(
     then = version(weight_data)
 
     def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Tensor | None:
-        if version(weight_data) != then:
+        if weight_data is not None and version(weight_data) != then:
             raise RuntimeError(modified("a weight", weight_data))
         grad_input, grad_weight, grad_bias = pullback(
             grad_output,
@@ -102,14 +102,19 @@ def parametric_rule(
     return output, pull_and_add
 
 
+def as_tuple(output: Any) -> tuple[Any, ...]:
+    """The outputs of a module that returned one tensor or a tuple of them."""
+    return output if isinstance(output, tuple) else (output,)
+
+
 def version(tensor: Tensor | None) -> int:
     """How often the tensor was modified in place; inference tensors do not count it."""
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 
 
-def modified(what: str, tensor: Tensor | None) -> str:
+def modified(what: str, tensor: Tensor) -> str:
     """The message for a tensor that is no longer what the forward pass computed with."""
     return (
-        f"{what} of shape {[] if tensor is None else list(tensor.shape)} that the backward pass needs has been modified in "
+        f"{what} of shape {list(tensor.shape)} that the backward pass needs has been modified in "
         "place since the call; go back through a call before changing what it used, or clone it"
     )

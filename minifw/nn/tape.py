@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, forward_pass, modified, version
+from minifw.nn.rule import Pullback, as_tuple, forward_pass, modified, version
 
 if TYPE_CHECKING:
     from minifw.nn.module import Module
@@ -63,7 +63,7 @@ class Tape:
         except Exception as error:
             vars(error).setdefault("failed_in", module)  # the innermost is the one to name
             raise
-        for tensor in output if isinstance(output, tuple) else (output,):
+        for tensor in as_tuple(output):
             self._add(tensor)
         if forward_pass.recording:
             self._calls.append((module, inputs, output, pullback))
@@ -92,7 +92,7 @@ class Tape:
         while self._calls:
             # Popping lets go of what each call kept as soon as it has been used.
             module, inputs, output, pull = self._calls.pop()
-            outputs = output if isinstance(output, tuple) else (output,)
+            outputs = as_tuple(output)
             grads_out = [grads.pop(id(tensor), None) for tensor in outputs]
             if all(grad is None for grad in grads_out):
                 continue
@@ -126,7 +126,7 @@ class Tape:
         for module, inputs, output, _ in self._calls:
             trained |= {id(p) for p in inputs if type(p) is Parameter and p.requires_grad}
             if module.is_trained() or any(id(value) in trained for value in inputs):
-                trained |= {id(t) for t in (output if isinstance(output, tuple) else (output,))}
+                trained |= {id(tensor) for tensor in as_tuple(output)}
         return trained
 
 
