@@ -1,0 +1,48 @@
+"""minifw and torch.nn behind one interface: the only place that knows both."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import minifw
+
+__all__ = ["FRAMEWORKS", "MINIFW", "PYTORCH", "Framework"]
+
+
+@dataclass(frozen=True)
+class Framework:
+    """What a recipe needs of a framework; all else is the surface that both share.
+
+    Attributes:
+        name: as the command line and the tables give it.
+        nn, optim: the namespaces.
+        train_step: one step on one batch: ``train_step(model, criterion, optimizer, input, target)``
+            returns the loss.
+        no_grad: context in which calls keep nothing for a backward pass.
+    """
+
+    name: str
+    nn: ModuleType
+    optim: ModuleType
+    train_step: Callable[[Any, Any, Any, Tensor, Tensor], Tensor]
+    no_grad: Callable[[], contextlib.AbstractContextManager[None]]
+
+
+def _torch_train_step(
+    model: Any, criterion: Any, optimizer: Any, input: Tensor, target: Tensor
+) -> Tensor:
+    optimizer.zero_grad()
+    loss: Tensor = criterion(model(input), target)
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+MINIFW = Framework("minifw", minifw.nn, minifw.optim, minifw.train_step, minifw.no_grad)
+PYTORCH = Framework("pytorch", torch.nn, torch.optim, _torch_train_step, torch.no_grad)
+FRAMEWORKS = {framework.name: framework for framework in (MINIFW, PYTORCH)}
