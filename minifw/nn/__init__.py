@@ -1,6 +1,6 @@
 """Layers, losses and containers, on the surface of :mod:`torch.nn`."""
 
-from minifw.nn import functional, init
+from minifw.nn import functional, init, utils
 from minifw.nn.activation import ReLU, Sigmoid, Tanh
 from minifw.nn.container import Sequential
 from minifw.nn.dropout import Dropout
@@ -22,4 +22,5 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "utils",
 ]

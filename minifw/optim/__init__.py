@@ -1,7 +1,9 @@
 """Optimisers and learning-rate schedules, on the surface of :mod:`torch.optim`."""
 
 from minifw.optim import lr_scheduler
+from minifw.optim.adam import Adam
+from minifw.optim.adamw import AdamW
 from minifw.optim.optimizer import Optimizer
 from minifw.optim.sgd import SGD
 
-__all__ = ["SGD", "Optimizer", "lr_scheduler"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]

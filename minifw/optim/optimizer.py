@@ -1,45 +1,143 @@
-"""Optimizer: what every optimiser shares, the parameters and their settings."""
+"""Optimizer: what every optimiser shares, the parameters, their settings and their state."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from minifw.nn.parameter import Parameter
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "expect"]
+
+
+def expect(valid: bool, name: str, value: object, expected: str) -> None:
+    """Check a setting.
+
+    Raises:
+        ValueError: it is not valid.
+    """
+    if not valid:
+        raise ValueError(f"Invalid {name}: {value}; expected {expected}")
 
 
 class Optimizer:
-    """Base class of the optimisers; a subclass defines :meth:`step`.
+    """Base class of the optimisers; a subclass defines :meth:`update`, and :meth:`check`.
 
     Args:
-        params: the parameters to train.
-        defaults: the settings, kept in ``param_groups`` as torch keeps them.
+        params: the parameters to train, or groups of them: dicts of "params" and of the settings
+            in which a group differs from the others.
+        defaults: the settings of a group that has none of its own.
 
     Attributes:
         param_groups (list[dict]): parameters under "params", settings such as "lr" beside them.
+        state (dict): by parameter, what the optimiser remembers, under torch's names.
 
     Raises:
-        ValueError: there are no parameters.
-        TypeError: one of them is not a Parameter.
+        ValueError: a setting is out of its range, there are no parameters, or one comes twice
+            (for which torch only warns, if it is within a group).
+        TypeError: one of them is not a Parameter, or a group's are a set, which has no order.
+
+    Source: :class:`torch.optim.Optimizer`.
     """
 
-    def __init__(self, params: Iterable[Parameter], defaults: dict[str, Any]) -> None:
-        listed = list(params)
+    def __init__(
+        self, params: Iterable[Parameter] | Iterable[dict[str, Any]], defaults: dict[str, Any]
+    ) -> None:
+        self.check(defaults)
+        self.defaults = defaults
+        self.state: dict[Parameter, dict[str, Any]] = {}
+        self.param_groups: list[dict[str, Any]] = []
+        if isinstance(params, Parameter):
+            raise TypeError("optimizer expects a list of Parameters or dicts, got one Parameter")
+        listed: list[Any] = list(params)
         if not listed:
             raise ValueError("optimizer got an empty parameter list; pass model.parameters()")
-        for parameter in listed:
+        for group in listed if isinstance(listed[0], dict) else [{"params": listed}]:
+            self.add_param_group(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Train further parameters, from the next step on.
+
+        Args:
+            param_group: one or more parameters under "params", and settings that differ from the
+                defaults. Unlike torch's, they are checked too.
+
+        Raises:
+            ValueError, TypeError: as the constructor.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group).__name__}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError("optimizer got a set of parameters, whose order may change; use a list")
+        params = [params] if isinstance(params, Parameter) else list(params)
+        known = {id(p) for group in self.param_groups for p in group["params"]}
+        for parameter in params:
             if not isinstance(parameter, Parameter):
                 raise TypeError(
                     "optimizer can only optimize Parameters of minifw.nn, "
                     f"but one of the params is {type(parameter).__name__}"
                 )
-        self.param_groups: list[dict[str, Any]] = [{"params": listed, **defaults}]
+            if id(parameter) in known:
+                raise ValueError(
+                    f"some parameters appear more than once, one of shape {list(parameter.shape)}; "
+                    "list each in one group only"
+                )
+            known.add(id(parameter))
+        group = {**self.defaults, **param_group, "params": params}
+        self.check(group)
+        self.param_groups.append(group)
 
-    def step(self) -> None:
-        """Change the parameters by their gradients; those without a gradient stay as they are."""
-        raise NotImplementedError(f"{type(self).__name__} defines no step")
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings that are out of their range.
+
+        Raises:
+            ValueError: one of them is.
+        """
+        lr = settings["lr"]
+        expect(lr >= 0, "learning rate", lr, "a number of at least 0")
+        weight_decay = settings["weight_decay"]
+        expect(weight_decay >= 0, "weight_decay value", weight_decay, "a number of at least 0")
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Change the parameters by their gradients.
+
+        A parameter without a gradient, or that is frozen, stays as it is. (torch goes on changing
+        a frozen parameter for as long as it has a gradient, be it of zeros.)
+
+        Args:
+            closure: called first, to compute the gradients anew. Default: none.
+
+        Returns:
+            What ``closure`` returned, the loss.
+        """
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            trained = [p for p in group["params"] if p.grad is not None and p.requires_grad]
+            if trained:
+                params, grads = [p.data for p in trained], [p.grad for p in trained]
+                if group["maximize"]:
+                    grads = list(torch._foreach_neg(grads))
+                self.update(group, trained, params, grads)
+        return loss
+
+    def update(
+        self,
+        group: dict[str, Any],
+        trained: list[Parameter],
+        params: list[Tensor],
+        grads: list[Tensor],
+    ) -> None:
+        """Change the parameters of one group, all of them at once.
+
+        Args:
+            group: its settings.
+            trained: those of its parameters that are to change.
+            params: their data, to change in place.
+            grads: their gradients, to be left as they are; negative ones to maximise.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no update")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients to None, or to zeros."""
@@ -49,3 +147,62 @@ class Optimizer:
                     parameter.grad = None
                 elif parameter.grad is not None:
                     parameter.grad = torch.zeros_like(parameter.grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and state in torch's format, parameters by number; shared, not copied."""
+        params = [p for group in self.param_groups for p in group["params"]]
+        number = {parameter: index for index, parameter in enumerate(params)}
+        return {
+            "state": {number[parameter]: state for parameter, state in self.state.items()},
+            "param_groups": [
+                {**group, "params": [number[p] for p in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy settings and state from ``state_dict``, of this framework or of torch.
+
+        Raises:
+            ValueError: its groups are not as many or as large as this optimiser's.
+        """
+        saved = state_dict["param_groups"]
+        given = [len(group["params"]) for group in saved]
+        expected = [len(group["params"]) for group in self.param_groups]
+        if given != expected:
+            raise ValueError(
+                f"loaded state dict has parameter groups of sizes {given}, expected {expected}; "
+                "make the optimizer with the groups that it was saved with"
+            )
+        self.param_groups = [
+            {**self.defaults, **group, "params": own["params"]}
+            for group, own in zip(saved, self.param_groups, strict=True)
+        ]
+        parameters = {
+            number: parameter
+            for group, own in zip(saved, self.param_groups, strict=True)
+            for number, parameter in zip(group["params"], own["params"], strict=True)
+        }
+        self.state = {
+            parameters[number]: {
+                name: _own(name, value, parameters[number]) for name, value in state.items()
+            }
+            for number, state in state_dict["state"].items()
+        }
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Parameter Group {index}\n"
+            + "".join(f"    {name}: {group[name]}\n" for name in sorted(group) if name != "params")
+            for index, group in enumerate(self.param_groups)
+        ]
+        return f"{type(self).__name__} (\n" + "\n".join(lines) + ")"
+
+
+def _own(name: str, value: Any, parameter: Parameter) -> Any:
+    """``value``, as this optimiser keeps it: a copy like the parameter, steps as a number."""
+    if name == "step":
+        return int(value)  # torch keeps them in a tensor, and takes them as a number
+    if isinstance(value, Tensor):
+        return value.detach().to(parameter.device, parameter.dtype, copy=True)
+    return value

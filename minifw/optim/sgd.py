@@ -1,38 +1,102 @@
 """SGD: stochastic gradient descent."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.optim.optimizer import Optimizer
+from minifw.optim.optimizer import Optimizer, expect
 
 __all__ = ["SGD"]
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: parameter <- parameter - lr * grad.
+    """Stochastic gradient descent, with momentum if asked for.
+
+    For each parameter p with gradient g, and the buffer b if there is momentum::
+
+        g <- g + weight_decay p               (-g for g if maximize)
+        b <- momentum b + (1 - dampening) g   (b = g at the first step)
+        g <- g + momentum b if nesterov, else b
+        p <- p - lr g
 
     Args:
-        params: the parameters to train.
+        params: the parameters to train, or groups of them.
         lr: learning rate. Default: 1e-3.
+        momentum: share of the buffer that a step keeps. Default: 0.
+        dampening: share of the gradient that the buffer leaves out. Default: 0.
+        weight_decay: L2 penalty. Default: 0.
+        nesterov: whether to look ahead along the buffer. Default: False.
+        maximize: whether to ascend instead. Default: False.
 
     Raises:
-        ValueError: lr is negative; there are no parameters.
+        ValueError: lr, momentum or weight_decay is negative; nesterov without momentum or with
+            dampening; there are no parameters.
 
     Source: reports 000 to 004; :class:`torch.optim.SGD`.
     """
 
-    def __init__(self, params: Iterable[Parameter], lr: float = 1e-3) -> None:
-        if not lr >= 0:
-            raise ValueError(f"Invalid learning rate: {lr}; expected a number of at least 0")
-        super().__init__(params, {"lr": lr})
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
 
-    def step(self) -> None:
-        for group in self.param_groups:
-            trained = [p for p in group["params"] if p.grad is not None]
-            if trained:
-                # One call for all parameters: a third of the time of one call for each.
-                torch._foreach_add_(
-                    [p.data for p in trained], [p.grad for p in trained], alpha=-group["lr"]
-                )
+    def check(self, settings: Mapping[str, Any]) -> None:
+        super().check(settings)
+        momentum, dampening = settings["momentum"], settings["dampening"]
+        expect(momentum >= 0, "momentum value", momentum, "a number of at least 0")
+        if settings["nesterov"] and (momentum <= 0 or dampening != 0):
+            raise ValueError(
+                "Nesterov momentum requires a momentum and zero dampening, "
+                f"got momentum {momentum} and dampening {dampening}"
+            )
+
+    def update(
+        self,
+        group: dict[str, Any],
+        trained: list[Parameter],
+        params: list[Tensor],
+        grads: list[Tensor],
+    ) -> None:
+        momentum = group["momentum"]
+        if group["weight_decay"]:
+            grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+        if momentum:
+            states = [self.state.setdefault(parameter, {}) for parameter in trained]
+            going = [state.get("momentum_buffer") is not None for state in states]
+            old = [state["momentum_buffer"] for state in itertools.compress(states, going)]
+            if old:
+                torch._foreach_mul_(old, momentum)
+                new = list(itertools.compress(grads, going))
+                torch._foreach_add_(old, new, alpha=1 - group["dampening"])
+            for state, grad, goes in zip(states, grads, going, strict=True):
+                if not goes:
+                    state["momentum_buffer"] = grad.clone()
+            buffers = [state["momentum_buffer"] for state in states]
+            if group["nesterov"]:
+                grads = list(torch._foreach_add(grads, buffers, alpha=momentum))
+            else:
+                grads = buffers
+        # One call for all parameters: a third of the time of one call for each.
+        torch._foreach_add_(params, grads, alpha=-group["lr"])
