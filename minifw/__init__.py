@@ -4,10 +4,29 @@ The surface is that of :mod:`torch.nn` and :mod:`torch.optim`; the one differenc
 backward pass, ``model.backward(criterion.backward())``.
 """
 
-from minifw import data, nn, optim
+from minifw import callbacks, data, metrics, nn, optim
+from minifw.callbacks import EarlyStopping
+from minifw.checkpoint import load, save
+from minifw.metrics import accuracy
 from minifw.nn.rule import no_grad
-from minifw.training import accuracy, evaluate, fit, train_step
+from minifw.run import History
+from minifw.training import evaluate, fit, train_step
 
 __version__ = "0.1.0"
 
-__all__ = ["accuracy", "data", "evaluate", "fit", "nn", "no_grad", "optim", "train_step"]
+__all__ = [
+    "EarlyStopping",
+    "History",
+    "accuracy",
+    "callbacks",
+    "data",
+    "evaluate",
+    "fit",
+    "load",
+    "metrics",
+    "nn",
+    "no_grad",
+    "optim",
+    "save",
+    "train_step",
+]

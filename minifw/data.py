@@ -1,44 +1,152 @@
-"""The disk data set, and batches."""
+"""The disk data set, batches, folds, and the encoding of inputs and targets."""
 
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["DISK_RADIUS", "batches", "disk"]
+__all__ = ["DISK_RADIUS", "ball_radius", "batches", "disk", "k_fold", "normalise", "one_hot"]
 
-DISK_RADIUS = 1 / math.sqrt(2 * math.pi)  # area 1/2
+
+def ball_radius(dimensions: int) -> float:
+    """Radius of the ball about the centre of the unit cube that holds half of the cube.
+
+    Up to three dimensions it is that of the ball of volume 1/2. From four on, that ball no longer
+    fits into the cube, and the radius is sqrt(dimensions / 12 - 1 / 126), the median distance of a
+    point from the centre up to terms that fall with the dimensions: 50.2 % of the points are
+    inside in four dimensions, 50.1 % in five, and ever closer to 50 % beyond.
+
+    Raises:
+        ValueError: dimensions is below 1.
+    """
+    if dimensions < 1:
+        raise ValueError(f"expected a number of dimensions of at least 1, got {dimensions}")
+    half = dimensions / 2
+    if dimensions <= 3:
+        return float((math.gamma(half + 1) / (2 * math.pi**half)) ** (1 / dimensions))
+    # Mean less skewness: the squared distance has mean d / 12 and cumulants d / 180, d / 3780.
+    return math.sqrt(dimensions / 12 - 1 / 126)
+
+
+DISK_RADIUS = ball_radius(2)  # 1 / sqrt(2 pi)
 
 
 def disk(
     n: int,
-    labels: tuple[float, float] = (0.0, 1.0),
+    labels: tuple[float, float] | Literal["classes"] = (0.0, 1.0),
     generator: Generator | None = None,
+    dimensions: int = 2,
 ) -> tuple[Tensor, Tensor]:
-    """Points uniform in the unit square, labelled by whether they lie in the disk.
+    """Points uniform in the unit cube, labelled by whether they lie in the ball at its centre.
 
-    The disk has centre (0.5, 0.5) and radius 1 / sqrt(2 pi), so that half of the points lie in it.
+    Half of the points lie in it: in two dimensions it is the disk of centre (0.5, 0.5) and radius
+    1 / sqrt(2 pi), in others that of :func:`ball_radius`.
 
     Args:
         n: number of points.
-        labels: label outside, label inside. Default: (0, 1).
+        labels: label outside, label inside, such as (0, 1) or (-1, 1); or "classes", for the class
+            indices 0 and 1 that a cross-entropy takes. Default: (0, 1).
         generator: source of the points. Default: torch's global generator.
+        dimensions: of a point. Default: 2.
 
     Returns:
-        Points of shape (n, 2) and labels of shape (n, 1), in torch's default dtype.
+        Points of shape (n, dimensions) and labels of shape (n, 1), in torch's default dtype;
+        classes have shape (n) and are int64.
 
     Raises:
-        ValueError: n is negative.
+        ValueError: n is negative, dimensions below 1, or labels are neither two nor "classes".
 
-    Source: reports 000 to 004.
+    Source: reports 000 to 004, in two dimensions.
     """
     if n < 0:
         raise ValueError(f"expected a number of points of at least 0, got {n}")
-    points = torch.rand(n, 2, generator=generator)
-    inside = (points - 0.5).square().sum(1, keepdim=True) < DISK_RADIUS**2
+    if labels != "classes" and (isinstance(labels, str) or len(labels) != 2):
+        raise ValueError(f"expected two labels, outside and inside, or 'classes', got {labels!r}")
+    radius = ball_radius(dimensions)
+    points = torch.rand(n, dimensions, generator=generator)
+    inside = (points - 0.5).square().sum(1, keepdim=True) < radius**2
+    if labels == "classes":
+        return points, inside.flatten().long()
     outside_label, inside_label = labels
-    return points, torch.where(inside, inside_label, outside_label)
+    return points, torch.where(inside, float(inside_label), float(outside_label))
+
+
+def one_hot(classes: Tensor, num_classes: int = -1) -> Tensor:
+    """A row of zeros for each class index, with a 1 at the index.
+
+    As :func:`torch.nn.functional.one_hot`, but in torch's default dtype, to be a target.
+
+    Args:
+        classes: class indices.
+        num_classes: length of a row; -1 for one more than the largest index. Default: -1.
+
+    Shape: classes (\\*); output (\\*, num_classes).
+
+    Raises:
+        RuntimeError: classes are not int64, or not all in [0, num_classes).
+
+    Source: report 003; :func:`torch.nn.functional.one_hot`.
+    """
+    if classes.dtype != torch.int64:
+        raise RuntimeError(f"one_hot expects class indices of int64, got {classes.dtype}")
+    if not classes.numel() and num_classes <= 0:
+        raise RuntimeError("one_hot cannot infer the number of classes of no sample; give it")
+    if num_classes == -1:
+        num_classes = int(classes.max()) + 1
+    if classes.numel() and not 0 <= classes.min() <= classes.max() < num_classes:
+        raise RuntimeError(
+            f"one_hot expects class indices from 0 to {num_classes - 1}, "
+            f"got {classes.min()} to {classes.max()}"
+        )
+    rows = torch.zeros(*classes.shape, num_classes, device=classes.device)
+    return rows.scatter_(-1, classes.unsqueeze(-1), 1.0)
+
+
+def normalise(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """(x - mean) / standard deviation, feature by feature, both of the training part alone.
+
+    ::
+
+        train_inputs, test_inputs = normalise(train_inputs, test_inputs)
+
+    Args:
+        train: the part that the statistics are taken from.
+        parts: further ones, to be brought to the same scale.
+
+    Shape: each part (samples, \\*), with the same features \\*.
+
+    Returns:
+        The parts in their order, train first. In train, each feature has mean 0 and standard
+        deviation 1 (dividing by the number of samples); one that is constant there is only moved,
+        not scaled, in all parts.
+
+    Raises:
+        ValueError: train has no samples, or a part has other features.
+
+    Source: report 003.
+    """
+    if not len(train):
+        raise ValueError("expected at least one training sample to take statistics from, got none")
+    for part in parts:
+        if part.shape[1:] != train.shape[1:]:
+            raise ValueError(
+                f"expected features of shape {list(train.shape[1:])}, as the training part, "
+                f"got {list(part.shape[1:])}"
+            )
+    deviation, mean = torch.std_mean(train, 0, correction=0)
+    # By its range: rounding gives a constant a small deviation, which would blow it up.
+    deviation = deviation.masked_fill(train.amin(0) == train.amax(0), 1.0)
+    return tuple((part - mean) / deviation for part in (train, *parts))
+
+
+def _length(data: tuple[Tensor, Tensor]) -> int:
+    """The number of samples, once there are as many targets as inputs."""
+    inputs, targets = data
+    if len(inputs) != len(targets):
+        raise ValueError(f"expected as many targets as inputs ({len(inputs)}), got {len(targets)}")
+    return len(inputs)
 
 
 def batches(
@@ -55,9 +163,7 @@ def batches(
         ValueError: the lengths differ, there are no samples, or batch_size is below 1.
     """
     inputs, targets = data
-    if len(inputs) != len(targets):
-        raise ValueError(f"expected as many targets as inputs ({len(inputs)}), got {len(targets)}")
-    if not len(inputs):
+    if not _length(data):
         raise ValueError("expected at least one sample, got an empty data set")
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
@@ -67,3 +173,36 @@ def batches(
         torch.split(targets[order], batch_size),
         strict=True,
     )
+
+
+def k_fold(
+    data: tuple[Tensor, Tensor], k: int, generator: Generator | None = None
+) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+    """Split inputs and targets k times into a training and a validation part.
+
+    ::
+
+        for train, validation in k_fold(data, 5, generator):
+            fit(..., train, validation_data=validation)
+
+    Args:
+        data: inputs and targets, of the same length.
+        k: number of folds. Their lengths differ by one sample at most.
+        generator: source of the folds. Default: torch's global generator.
+
+    Yields:
+        Training and validation part, each inputs and targets; every sample is in the validation
+        part once, and in the training part the other k - 1 times.
+
+    Raises:
+        ValueError: the lengths differ, or k is not from 2 to the number of samples.
+
+    Source: report 004 (cross-validation).
+    """
+    inputs, targets = data
+    if not 2 <= k <= _length(data):
+        raise ValueError(f"expected a k from 2 to the number of samples, {len(inputs)}, got {k}")
+    folds = torch.randperm(len(inputs), generator=generator).to(inputs.device).tensor_split(k)
+    for index, fold in enumerate(folds):
+        rest = torch.cat(folds[:index] + folds[index + 1 :])
+        yield (inputs[rest], targets[rest]), (inputs[fold], targets[fold])
