@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, overload
 
 from minifw.nn.module import Module
-from minifw.nn.rule import Pullback, forward_pass
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, forward_pass, not_differentiated
 
 __all__ = ["Sequential"]
 
@@ -54,18 +54,24 @@ class Sequential(Module):
             if recording:
                 pullbacks.append(pullback)
 
-        def pullback_chain(grad_output: Any, needs_input_grad: bool = True) -> Any:
+        def pullback_chain(*grads: Any, needs_input_grad: bool = True) -> Any:
             if needs_input_grad:
                 first = 0
             else:
                 first = next(i for i, module in enumerate(modules) if module.is_trained())
             while len(pullbacks) > first + 1:
-                grad_output = pullbacks.pop()(grad_output)
+                grad = pullbacks.pop()(*grads)
+                if grad is None or grad is NOT_DIFFERENTIATED:
+                    before, module = modules[: len(pullbacks)], modules[len(pullbacks)]
+                    if grad is not None and any(other.is_trained() for other in before):
+                        raise RuntimeError(not_differentiated(module))
+                    return grad
+                grads = (grad,)
             if not modules:
-                return grad_output
+                return grads[0]
             if needs_input_grad:
-                return pullbacks.pop()(grad_output)
-            return pullbacks.pop()(grad_output, needs_input_grad=False)
+                return pullbacks.pop()(*grads)
+            return pullbacks.pop()(*grads, needs_input_grad=False)
 
         return input, pullback_chain
 

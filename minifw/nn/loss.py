@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.rule import Pullback
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback
 
 __all__ = ["BCELoss", "Loss", "MSELoss", "binary_cross_entropy", "mse_loss"]
 
@@ -56,11 +56,13 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Te
             "Please ensure they have the same size.",
             stacklevel=2,
         )
+    if input.dtype != target.dtype:
+        target = target.to(torch.result_type(input, target))  # bool cannot be subtracted
     difference = input - target
     output, pullback = _reduce(difference.square(), lambda: difference, reduction, factor=2.0)
-    if input.shape == target.shape:
+    if input.shape == target.shape and input.dtype == difference.dtype:
         return output, pullback
-    return output, lambda grad_output: pullback(grad_output).sum_to_size(input.shape)
+    return output, lambda grad_output: pullback(grad_output).sum_to_size(input.shape).to(input)
 
 
 def binary_cross_entropy(
@@ -75,12 +77,17 @@ def binary_cross_entropy(
 
     Raises:
         ValueError: shapes differ, or reduction is unknown.
-        RuntimeError: an entry of input or target is not in [0, 1].
+        RuntimeError: dtypes differ, or an entry of input or target is not in [0, 1].
     """
     if input.shape != target.shape:
         raise ValueError(
             f"target shape {list(target.shape)} must be the same as input shape "
             f"{list(input.shape)}; reshape one of them"
+        )
+    if input.dtype != target.dtype:
+        raise RuntimeError(
+            f"expected target of {input.dtype}, as the input, got {target.dtype}; convert one of "
+            "them with .to()"
         )
     for name, tensor in (("input", input), ("target", target)):
         if tensor.numel():
@@ -118,7 +125,7 @@ class Loss(Module):
 
     def rule(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
         output, pullback = self.loss(input, target)
-        return output, lambda grad_output: (pullback(grad_output), None)
+        return output, lambda grad_output: (pullback(grad_output), NOT_DIFFERENTIATED)
 
     def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
         """Return the gradient of the latest loss in its input.

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, as_tuple, forward_pass, modified, version
+from minifw.nn.rule import (
+    NOT_DIFFERENTIATED,
+    Pullback,
+    as_tuple,
+    forward_pass,
+    modified,
+    version,
+)
 from minifw.nn.tape import Tape
 
 __all__ = ["Module"]
@@ -113,7 +120,7 @@ class Module:
 
         Returns:
             The gradient of the input, or a tuple of one for each positional argument; None for
-            what is no tensor or has no influence on the outputs.
+            what is no tensor, has no influence on the outputs or is the target of a loss.
 
         Raises:
             RuntimeError: no call awaits its backward pass; ``grad_outputs`` do not fit the outputs;
@@ -135,14 +142,23 @@ class Module:
         except (RuntimeError, TypeError) as error:
             raise type(error)(f"{self._describe()}.backward: {error}") from None
         self._calls.pop()
-        if needs_input_grad:
-            return pullback(*grads)
-        return pullback(*grads, needs_input_grad=False) if self.is_trained() else None
+        if not needs_input_grad:
+            return pullback(*grads, needs_input_grad=False) if self.is_trained() else None
+        grad = pullback(*grads)
+        if isinstance(grad, tuple):
+            return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
+        return None if grad is NOT_DIFFERENTIATED else grad
 
     # The tree. It is read off the attributes, in the order of their first assignment.
 
     def __setattr__(self, name: str, value: object) -> None:
-        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter | None):
+        present = vars(self).get(name)
+        if isinstance(present, Module) and not isinstance(value, Module | Parameter | None):
+            raise TypeError(
+                f"cannot assign {type(value).__name__} as child module {name!r} of "
+                f"{type(self).__name__} (Module or None expected); del {name} first"
+            )
+        if isinstance(present, Parameter) and not isinstance(value, Parameter | None):
             raise TypeError(
                 f"cannot assign {type(value).__name__} as parameter {name!r} of "
                 f"{type(self).__name__} (Parameter or None expected); to change its values assign "
@@ -246,9 +262,17 @@ class Module:
                 parameter.grad = None if set_to_none else torch.zeros_like(parameter.grad)
 
     def to(self, *args: Any, **options: Any) -> Self:
-        """Move and cast every parameter, as :meth:`torch.Tensor.to`; returns the module."""
-        for parameter in self.parameters():
-            parameter.data = parameter.data.to(*args, **options)
+        """Move and cast every parameter, as :meth:`torch.Tensor.to`; returns the module.
+
+        Raises:
+            TypeError: the dtype is not floating-point; nothing has been cast.
+        """
+        moved = [(p, p.data.to(*args, **options)) for p in self.parameters()]
+        for parameter, data in moved:
+            if parameter.dtype.is_floating_point and not data.is_floating_point():
+                raise TypeError(f"to only accepts floating-point dtypes, but got {data.dtype}")
+        for parameter, data in moved:
+            parameter.data = data
             if parameter.grad is not None:
                 parameter.grad = parameter.grad.to(*args, **options)
         return self

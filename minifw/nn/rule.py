@@ -19,9 +19,13 @@ from minifw.nn.parameter import Parameter
 if TYPE_CHECKING:
     from minifw.nn.tape import Tape
 
-__all__ = ["Pullback", "no_grad", "parametric_rule"]
+__all__ = ["NOT_DIFFERENTIATED", "Pullback", "no_grad", "parametric_rule"]
 
 Pullback = Callable[..., Any]
+
+# What a pullback returns for an input that has influence but that it does not differentiate, as a
+# loss for its target. None, in contrast, says that there is no influence and nothing is lost.
+NOT_DIFFERENTIATED: Any = object()
 
 
 class _ForwardPass(threading.local):
@@ -110,6 +114,15 @@ def as_tuple(output: Any) -> tuple[Any, ...]:
 def version(tensor: Tensor | None) -> int:
     """How often the tensor was modified in place; inference tensors do not count it."""
     return 0 if tensor is None or tensor.is_inference() else tensor._version
+
+
+def not_differentiated(module: object) -> str:
+    """The message for a gradient that trained parameters need and that ``module`` does not give."""
+    return (
+        f"{type(module).__name__} gives no gradient of one of its inputs, but parameters that are "
+        "trained lie behind it; freeze them with requires_grad_(False) or compute that input in a "
+        "pass of its own"
+    )
 
 
 def modified(what: str, tensor: Tensor) -> str:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, as_tuple, forward_pass, modified, version
+from minifw.nn.rule import (
+    NOT_DIFFERENTIATED,
+    Pullback,
+    as_tuple,
+    forward_pass,
+    modified,
+    not_differentiated,
+    version,
+)
 
 if TYPE_CHECKING:
     from minifw.nn.module import Module
@@ -87,12 +95,15 @@ class Tape:
                 raise RuntimeError(modified("a tensor", tensor))
         trained = self._trained()
         grads: dict[int, Tensor] = {}
+        lost: set[int] = set()  # tensors whose influence is not, or not all, in their gradient
         for output, grad_output in zip(self._outputs, grad_outputs, strict=True):
             _accumulate(grads, output, grad_output)
         while self._calls:
             # Popping lets go of what each call kept as soon as it has been used.
             module, inputs, output, pull = self._calls.pop()
             outputs = as_tuple(output)
+            if any(id(tensor) in lost for tensor in outputs):
+                lost |= {id(value) for value in inputs}
             grads_out = [grads.pop(id(tensor), None) for tensor in outputs]
             if all(grad is None for grad in grads_out):
                 continue
@@ -105,18 +116,21 @@ class Tape:
             for value, grad in zip(
                 inputs, grads_in if len(inputs) > 1 else (grads_in,), strict=True
             ):
-                if grad is None and id(value) in trained:
-                    raise RuntimeError(
-                        f"{type(module).__name__} gives no gradient of one of its inputs, but "
-                        "parameters that are trained lie behind it; freeze them with "
-                        "requires_grad_(False) or compute that input in a pass of its own"
-                    )
-                if type(value) is Parameter:
+                if grad is NOT_DIFFERENTIATED:
+                    if id(value) in trained:
+                        raise RuntimeError(not_differentiated(module))
+                    lost.add(id(value))
+                elif type(value) is Parameter:
                     _add_to_parameter(value, grad)
                 else:
                     _accumulate(grads, value, grad)
         self._known.clear()
-        grad_inputs = tuple([grads.get(id(value)) for value in self._inputs])
+        grad_inputs = tuple(
+            [
+                NOT_DIFFERENTIATED if id(value) in lost else grads.get(id(value))
+                for value in self._inputs
+            ]
+        )
         return grad_inputs[0] if len(grad_inputs) == 1 else grad_inputs
 
     def _trained(self) -> set[int]:

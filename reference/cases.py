@@ -1,0 +1,254 @@
+"""One row for each verified unit: a minifw class, its torch.nn twin, their arguments and inputs.
+
+What a row says is all that an equivalence test, a gradient check, a fuzzer or a benchmark has to
+know of a layer, so a new layer needs a row and nothing else::
+
+    ours, twin = pair(case, Generator().manual_seed(0), torch.float64)
+    inputs = draw_inputs(case, Generator().manual_seed(1), torch.float64)
+    expected, actual = trace(case, twin, inputs, seed=2), trace(case, ours, inputs, seed=2)
+
+All numbers are drawn in float32 and then cast, so that a seed gives the same numbers in any dtype.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+from torch import Generator, Tensor
+
+import minifw
+
+__all__ = [
+    "CASES",
+    "Case",
+    "Input",
+    "build",
+    "draw_cotangents",
+    "draw_inputs",
+    "pair",
+    "seeded",
+    "trace",
+]
+
+Domain = Literal["real", "probability", "binary", "index"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a module.
+
+    Attributes:
+        shape: its shape; the leading dimension is the batch unless the case says otherwise.
+        domain: "real", normally distributed; "probability", in (0, 1); "binary", 0 or 1;
+            "index", integers below ``classes``.
+        constant: whether the module gives no gradient of it, as a loss of its target.
+        classes: for "index".
+    """
+
+    shape: tuple[int, ...]
+    domain: Domain = "real"
+    constant: bool = False
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table.
+
+    Attributes:
+        module: name of the class in :mod:`minifw.nn`.
+        arguments: of its constructor; a case among them stands for the module that it describes.
+        inputs: what it is called on.
+        options: keyword arguments of its constructor.
+        training: the mode to run it in; None where the mode makes no difference.
+        batched: whether the leading dimension of the inputs may have any size.
+        twin: name of the class in :mod:`torch.nn`. Default: ``module``.
+    """
+
+    module: str
+    arguments: tuple[Any, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: bool | None = None
+    batched: bool = True
+    twin: str = ""
+
+    @property
+    def name(self) -> str:
+        """The row in a word, unique in the table: constructor call, input shapes, mode."""
+        arguments = [a.name if isinstance(a, Case) else repr(a) for a in self.arguments]
+        arguments += [f"{name}={value!r}" for name, value in self.options.items()]
+        shapes = ["x".join(map(str, i.shape)) + f":{i.domain}" for i in self.inputs]
+        mode = {True: ["train"], False: ["eval"], None: []}[self.training]
+        return "-".join([f"{self.module}({', '.join(arguments)})", *shapes, *mode])
+
+
+def _on(module: str, *shape: int, **options: Any) -> Case:
+    """A row for an elementwise module."""
+    return Case(module, inputs=(Input(shape),), **options)
+
+
+_NETWORK = (
+    Case("Linear", (2, 6)),
+    Case("ReLU"),
+    Case("Dropout", (0.4,)),
+    Case("Linear", (6, 5), options={"bias": False}),
+    Case("Tanh"),
+    Case("Linear", (5, 1)),
+    Case("Sigmoid"),
+)
+
+CASES: tuple[Case, ...] = (
+    Case("Linear", (5, 3), (Input((4, 5)),)),
+    Case("Linear", (5, 3), (Input((4, 5)),), {"bias": False}),
+    Case("Linear", (5, 3), (Input((5,)),), batched=False),
+    Case("Linear", (5, 3), (Input((5,)),), {"bias": False}, batched=False),
+    Case("Linear", (5, 3), (Input((4, 2, 5)),)),
+    Case("Linear", (5, 3), (Input((4, 2, 5)),), {"bias": False}),
+    Case("Linear", (5, 3), (Input((3, 1, 2, 5)),)),
+    Case("Linear", (1, 1), (Input((6, 1)),)),
+    *(
+        _on("Dropout", *shape, arguments=(p,), training=training)
+        for shape in ((6, 7), (3, 4, 5))
+        for p, training in ((0.5, True), (0.3, True), (0.3, False), (0, True), (1, True))
+    ),
+    *(_on(name, *shape) for name in ("ReLU", "Tanh", "Sigmoid") for shape in ((9,), (3, 2, 4))),
+    *(
+        Case("MSELoss", (), (Input(shape), Input(shape, constant=True)), {"reduction": reduction})
+        for reduction in ("mean", "sum", "none")
+        for shape in ((6,), (4, 3))
+    ),
+    *(
+        Case(
+            "BCELoss",
+            (),
+            (Input((5, 2), "probability"), Input((5, 2), domain, constant=True)),
+            {"reduction": reduction},
+        )
+        for reduction in ("mean", "sum", "none")
+        for domain in ("binary", "probability")
+    ),
+    Case("Sequential", (), (Input((4, 2)),)),
+    Case("Sequential", (Case("Dropout"), Case("Linear", (2, 3))), (Input((4, 2)),), training=True),
+    Case("Sequential", _NETWORK, (Input((7, 2)),), training=True),
+    Case("Sequential", _NETWORK, (Input((7, 2)),), training=False),
+    Case(
+        "Sequential",
+        (Case("Sequential", _NETWORK), Case("Sequential"), Case("Linear", (1, 2)), Case("Tanh")),
+        (Input((3, 4, 2)),),
+        training=True,
+    ),
+)
+
+
+def build(case: Case, nn: ModuleType) -> Any:
+    """The module of ``case`` in ``minifw.nn`` or ``torch.nn``, in its mode; no seed is used up."""
+    arguments = [build(a, nn) if isinstance(a, Case) else a for a in case.arguments]
+    name = case.twin if case.twin and nn is torch.nn else case.module
+    with torch.random.fork_rng():
+        module = getattr(nn, name)(*arguments, **case.options)
+    return module.train(case.training is not False)
+
+
+def pair(case: Case, generator: Generator, dtype: torch.dtype) -> tuple[Any, torch.nn.Module]:
+    """minifw's module and its twin, with equal parameters drawn from a normal distribution."""
+    ours, twin = build(case, minifw.nn), build(case, torch.nn)
+    for parameter in twin.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    ours.load_state_dict(twin.state_dict())
+    return ours.to(dtype), twin.to(dtype)
+
+
+def draw_inputs(
+    case: Case, generator: Generator, dtype: torch.dtype, batch: int | None = None
+) -> tuple[Tensor, ...]:
+    """The inputs of ``case``.
+
+    Args:
+        case: whose inputs.
+        generator: source of the values.
+        dtype: of all but the inputs of domain "index", which are of int64.
+        batch: size of their leading dimension. Default: that of the row.
+    """
+    drawn = []
+    for spec in case.inputs:
+        shape = spec.shape if batch is None else (batch, *spec.shape[1:])
+        if spec.domain == "index":
+            drawn.append(torch.randint(spec.classes, shape, generator=generator))
+            continue
+        if spec.domain == "real":
+            values = torch.randn(shape, generator=generator)
+        else:
+            values = torch.rand(shape, generator=generator)
+            # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
+            values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
+        drawn.append(values.to(dtype))
+    return tuple(drawn)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context with torch's global generators seeded, and put back at its end."""
+    with torch.random.fork_rng():
+        # torch.manual_seed, where there is no CUDA, notes a stack trace for when there will be.
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seed)
+        yield
+
+
+def draw_cotangents(outputs: tuple[Tensor, ...], seed: int) -> tuple[Tensor, ...]:
+    """Gradients of a loss in ``outputs``, normally distributed."""
+    generator = Generator().manual_seed(seed)
+    return tuple(torch.randn(o.shape, generator=generator).to(o) for o in outputs)
+
+
+def trace(
+    case: Case,
+    module: Any,
+    inputs: tuple[Tensor, ...],
+    seed: int,
+    layout: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> dict[str, Tensor]:
+    """One forward and backward pass of minifw's module or of its twin.
+
+    Args:
+        case: the row that the module was built from.
+        module: the module; its earlier gradients are dropped.
+        inputs: what to call it on.
+        seed: of the cotangents, and of torch's global generator, which dropout draws its masks
+            from; the generator's state is put back.
+        layout: applied to the cotangents; to give them other strides, say.
+
+    Returns:
+        By name: "output", "input.0.grad" for each input that has a gradient, "PATH.grad" for each
+        parameter that has; several outputs are "output.0", "output.1".
+    """
+    is_twin = isinstance(module, torch.nn.Module)
+    module.zero_grad()
+    if is_twin:
+        inputs = tuple(
+            tensor.detach().requires_grad_()
+            if tensor.is_floating_point() and not spec.constant
+            else tensor
+            for tensor, spec in zip(inputs, case.inputs, strict=True)
+        )
+    with seeded(seed):
+        output = module(*inputs)
+    outputs = output if isinstance(output, tuple) else (output,)
+    cotangents = tuple(layout(cotangent) for cotangent in draw_cotangents(outputs, seed))
+    grads: tuple[Tensor | None, ...]
+    if is_twin:
+        torch.autograd.backward(outputs, cotangents)
+        grads = tuple(tensor.grad for tensor in inputs)
+    else:
+        grad = module.backward(*cotangents)  # a tuple where there are several inputs
+        grads = grad if isinstance(grad, tuple) else (grad,)
+    named = {"output": output} if output is outputs[0] else {}
+    named |= {} if named else {f"output.{i}": tensor for i, tensor in enumerate(outputs)}
+    named |= {f"input.{i}.grad": grad for i, grad in enumerate(grads) if grad is not None}
+    named |= {f"{path}.grad": p.grad for path, p in module.named_parameters() if p.grad is not None}
+    return {name: tensor.detach() for name, tensor in named.items()}
