@@ -66,7 +66,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    start = path.open("rb").read(2)  # also lets a missing file or a folder be what it is
+    with path.open("rb") as opened:  # a missing file or a folder is no damaged one
+        start = opened.read(2)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -11,7 +11,7 @@ from torch import Generator
 from minifw.checkpoint import load, save
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
     from minifw.callbacks import Callback
 
@@ -21,11 +21,11 @@ __all__ = ["History", "Run"]
 class History(list[dict[str, float]]):
     """The rows of a run, one an epoch."""
 
-    def to_frame(self) -> "pd.DataFrame":
+    def to_frame(self) -> "pandas.DataFrame":
         """The rows as a pandas DataFrame, a column a key."""
-        import pandas as pd
+        import pandas
 
-        return pd.DataFrame(list(self))
+        return pandas.DataFrame(list(self))
 
     def latest(self, column: str) -> float:
         """The value of ``column`` in the last row.
@@ -108,7 +108,8 @@ class Run:
 
     def _stateful(self) -> list[Any]:
         schedulers = [] if self.scheduler is None else [self.scheduler]
-        return [self.model, self.optimizer, *schedulers, *self.callbacks]
+        callbacks = [callback for callback in self.callbacks if callback.state_dict()]
+        return [self.model, self.optimizer, *schedulers, *callbacks]
 
     def _generators(self) -> list[Generator]:
         """Each once: a module may draw from the generator of the run."""

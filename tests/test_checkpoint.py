@@ -1,0 +1,360 @@
+"""Files, saved, refused when damaged, never half-written; runs that go on where they ended."""
+
+import itertools
+import math
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+
+import minifw
+from minifw import EarlyStopping, data, nn
+from minifw.callbacks import Callback
+from minifw.run import Run
+from reference.frameworks import FRAMEWORKS, Framework
+
+
+def seeded(seed: int) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def network(nn: Any = nn) -> Any:
+    model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.3), nn.Tanh(), nn.Linear(8, 1))
+    for parameter in model.parameters():
+        parameter.data.normal_(generator=seeded(parameter.numel()))
+    return model
+
+
+def assert_same(expected: Any, actual: Any) -> None:
+    """Equal in structure, types and bits, but for tuples, which come back as lists."""
+    if isinstance(expected, Tensor):
+        assert (expected.dtype, expected.shape) == (actual.dtype, actual.shape)
+        assert expected.contiguous().flatten().view(torch.uint8).tolist() == (
+            actual.flatten().view(torch.uint8).tolist()
+        )
+    elif isinstance(expected, dict):
+        assert list(expected) == list(actual)
+        for key, value in expected.items():
+            assert_same(value, actual[key])
+    elif isinstance(expected, list | tuple):
+        assert isinstance(actual, list)
+        for there, here in zip(expected, actual, strict=True):
+            assert_same(there, here)
+    else:
+        assert type(expected) is type(actual)
+        assert expected == actual or (math.isnan(expected) and math.isnan(actual))
+
+
+# Files.
+
+SHARED = torch.arange(6.0)
+STATES: dict[str, Any] = {
+    "weights": {"0.weight": torch.randn(3, 2, generator=seeded(0)), "0.bias": torch.zeros(3)},
+    "nothing": {},
+    "no tensor": {"lr": 0.1, "name": "é", "none": None, "flag": True, "n": 2**60},
+    "one tensor": torch.tensor(3.0),
+    "floats": [0.1, 1e-300, math.inf, -math.inf, math.nan, -0.0],
+    "numbers as keys": {"state": {0: {"step": 3, "exp_avg": torch.ones(2)}, 1: {}}},
+    "nested": {"a": [1, {"b": (torch.ones(1), [])}, torch.zeros(2)], "a.b": torch.ones(3)},
+    "shared memory": {"a": SHARED, "b": SHARED, "c": SHARED[2:], "d": SHARED.view(2, 3).t()},
+    "shapes": {"0": torch.zeros(0, 3), "1": torch.tensor(1.5), "2": torch.ones(2, 1, 0)},
+    "dtypes": {
+        str(dtype): torch.arange(4).to(dtype)
+        for dtype in (
+            *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+            *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+        )
+    },
+    "expanded": {"a": torch.ones(1).expand(5), "nan": torch.tensor([math.nan, -0.0])},
+}
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_what_is_saved_is_what_is_loaded(state: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    minifw.save(state, path)
+    assert_same(state, minifw.load(path))
+    assert [path] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
+def test_a_model_is_saved_by_its_weights(framework: Framework, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    model = network(framework.nn)
+    minifw.save(model, str(path))
+    other = network()
+    for parameter in other.parameters():
+        parameter.data.zero_()
+    other.load_state_dict(minifw.load(path))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, other.state_dict()[name])
+        assert torch.equal(tensor, load_file(path)[name]), "others read it under the same names"
+
+
+def test_a_file_of_another_origin_is_a_dict_of_tensors(tmp_path: Path) -> None:
+    tensors = {"weight": torch.ones(2), "bias": torch.zeros(1)}
+    for index, metadata in enumerate([None, {"format": "pt"}]):
+        path = tmp_path / str(index)
+        save_file(tensors, path, metadata)
+        loaded = minifw.load(path)
+        assert tensors.keys() == loaded.keys()
+        assert all(torch.equal(tensors[name], loaded[name]) for name in tensors)
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path(os.environ["BOMB"]),)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOMB", str(tmp_path / "ran"))
+    paths = [tmp_path / name for name in ("zip.pt", "legacy.pt", "plain.pkl")]
+    torch.save({"weight": Bomb()}, paths[0])
+    torch.save({"weight": Bomb()}, paths[1], _use_new_zipfile_serialization=False)
+    paths[2].write_bytes(pickle.dumps(Bomb()))
+    for path in paths:
+        with pytest.raises(RuntimeError, match=rf"{path.name}: expected .*pickle.*weights_only"):
+            minifw.load(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    minifw.save(network(), path)
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(RuntimeError, match=rf"{path.name}: expected a safetensors file, got"):
+            minifw.load(path)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(RuntimeError, match="expected a safetensors file"):
+        minifw.load(path)
+
+
+def test_a_file_with_any_byte_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    minifw.save({"weight": torch.arange(5.0), "lr": 0.1}, path)
+    whole = path.read_bytes()
+    for index, bit in itertools.product(range(len(whole)), (0, 6)):
+        damaged = bytearray(whole)
+        damaged[index] ^= 1 << bit
+        path.write_bytes(damaged)
+        with pytest.raises(RuntimeError, match=rf"{path.name}: expected"):
+            minifw.load(path)
+
+
+def test_errors_of_files_and_states_are_clear(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="missing"):
+        minifw.load(tmp_path / "missing")
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(IsADirectoryError, match="dir"):
+        minifw.load(tmp_path / "dir")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        minifw.save({}, tmp_path / "nowhere" / "file")
+    with pytest.raises(TypeError, match=r"got function at 'a\.0'"):
+        minifw.save({"a": [test_errors_of_files_and_states_are_clear]}, tmp_path / "x")
+    with pytest.raises(ValueError, match=r"two tensors would be stored as 'a\.b'"):
+        minifw.save({"a.b": SHARED, "a": {"b": SHARED}}, tmp_path / "x")
+    assert [tmp_path / "dir"] == list(tmp_path.iterdir())
+
+
+def test_a_save_that_fails_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"
+    minifw.save({"weight": torch.ones(2)}, path)
+    before = path.read_bytes()
+
+    def half(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="no space"):
+        minifw.save({"weight": torch.zeros(2)}, path)
+    assert before == path.read_bytes()
+    assert [path] == list(tmp_path.iterdir())
+
+
+# Runs.
+
+
+class Interrupt(Callback):
+    """Ends the run in the middle of an epoch, or right after one, as an error would."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+    def on_step_end(self, run: Run) -> None:
+        if run.done > self.at:
+            raise KeyboardInterrupt
+
+
+# A row: optimiser and its options, schedule, options of fit.
+RUNS: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any]]] = {
+    "momentum": ("SGD", {"lr": 0.1, "momentum": 0.9}, None, {}),
+    "adam, cosine": (
+        *("AdamW", {"lr": 0.05, "amsgrad": True}),
+        *(lambda lr, optimizer: lr.CosineAnnealingLR(optimizer, 8), {}),
+    ),
+    "milestones, global generator": (
+        *("SGD", {"lr": 0.1}),
+        *(lambda lr, optimizer: lr.MultiStepLR(optimizer, [2, 4, 4]), {"generator": None}),
+    ),
+    "plateau, micro-batches": (
+        *("SGD", {"lr": 0.1, "nesterov": True, "momentum": 0.5}),
+        lambda lr, optimizer: lr.ReduceLROnPlateau(optimizer, patience=0, threshold=0.5),
+        {"scheduler_monitor": "validation_loss", "batch_size": 7, "accumulate": 2},
+    ),
+    "lambda": (
+        *("Adam", {}),
+        *(lambda lr, optimizer: lr.LambdaLR(optimizer, lambda epoch: 0.5**epoch), {}),
+    ),
+}
+EPOCHS = 6
+
+
+def train(
+    framework: Framework, name: str, checkpoint: Path | None, *callbacks: Callback, **more: Any
+) -> tuple[Any, list[dict[str, float]], EarlyStopping]:
+    """One of the runs: fresh objects, as the script that is called again would make them."""
+    kind, settings, make_schedule, options = RUNS[name]
+    if framework.name == "pytorch" and "accumulate" in options:
+        options = {**options, "accumulate": 1}
+    generator = seeded(4)
+    model = network(framework.nn)
+    if framework.name == "minifw":
+        model[1].generator = generator  # the masks' generator is that of the batches
+    optimizer = getattr(framework.optim, kind)(model.parameters(), **settings)
+    schedule = make_schedule and make_schedule(framework.optim.lr_scheduler, optimizer)
+    stopping = EarlyStopping(patience=4)
+    history = minifw.fit(
+        model,
+        framework.nn.MSELoss(),
+        optimizer,
+        data.disk(40, generator=seeded(1)),
+        callbacks=[stopping, *callbacks],
+        checkpoint=checkpoint,
+        train_step=framework.train_step,
+        no_grad=framework.no_grad,
+        **{
+            **{"epochs": EPOCHS, "batch_size": 16, "scheduler": schedule, "generator": generator},
+            "validation_data": data.disk(30, generator=seeded(2)),
+            **options,
+            **more,
+        },
+    )
+    for row in history:
+        del row["seconds"]
+    return model, history, stopping
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
+def test_a_run_that_is_resumed_ends_where_it_would_have(
+    framework: Framework, name: str, tmp_path: Path
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        whole, history, stopping = train(framework, name, None)
+        path = tmp_path / "run.safetensors"
+        torch.manual_seed(5)
+        for at in (0.5, 2.5, 4.0):  # before there is a file, in an epoch, at the end of one
+            with pytest.raises(KeyboardInterrupt):
+                train(framework, name, path, Interrupt(at))
+            torch.manual_seed(5 if at < 1 else 77)  # the file holds the state, if there is one
+        resumed, again, stopping_again = train(framework, name, path, Callback())
+        assert history == again
+        assert_same(dict(whole.state_dict()), dict(resumed.state_dict()))
+        assert_same(stopping.state_dict(), stopping_again.state_dict())
+        assert torch.equal(whole.state_dict()["0.weight"], stopping._best_weights["0.weight"])
+
+        # At its end it is there still; with more epochs it goes on, from the last weights.
+        finished, again, _ = train(framework, name, path, Callback())
+        assert history == again
+        assert_same(dict(whole.state_dict()), dict(finished.state_dict()))
+        torch.manual_seed(5)
+        longer, history, _ = train(framework, name, None, epochs=EPOCHS + 2)
+        more, again, _ = train(framework, name, path, Callback(), epochs=EPOCHS + 2)
+        assert history == again
+        assert_same(dict(longer.state_dict()), dict(more.state_dict()))
+
+
+def test_a_run_that_was_stopped_early_stays_so(tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_epoch_end(self, run: Run) -> None:
+            run.stop = len(run.history) >= 2
+
+    path = tmp_path / "run.safetensors"
+    model, history, _ = train(FRAMEWORKS["minifw"], "momentum", path, Stop())
+    again, same, _ = train(FRAMEWORKS["minifw"], "momentum", path, Stop())
+    assert 2 == len(history) == len(same)
+    assert_same(model.state_dict(), again.state_dict())
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    train(FRAMEWORKS["minifw"], "momentum", path)
+    with pytest.raises(ValueError, match=r"run\.safetensors: expected a run of \[.*Adam.*SGD"):
+        train(FRAMEWORKS["minifw"], "lambda", path)
+    minifw.save(network(), path)
+    with pytest.raises(ValueError, match=r"got None; call fit with the arguments"):
+        train(FRAMEWORKS["minifw"], "momentum", path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(RuntimeError, match="damaged"):
+        train(FRAMEWORKS["minifw"], "momentum", path)
+
+
+KILLS = 2
+SCRIPT = textwrap.dedent("""
+    import sys, torch, minifw
+    from minifw import EarlyStopping, data, nn, optim
+    torch.set_num_threads(1)
+    seeded = lambda seed: torch.Generator().manual_seed(seed)
+    torch.manual_seed(0)
+    checkpoint, result = sys.argv[1:]
+    model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Dropout(0.2), nn.Linear(64, 1))
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    minifw.fit(
+        model, nn.MSELoss(), optimizer, data.disk(200, generator=seeded(1)), epochs=60,
+        batch_size=20, generator=seeded(2), validation_data=data.disk(50, generator=seeded(3)),
+        scheduler=optim.lr_scheduler.ExponentialLR(optimizer, 0.98),
+        callbacks=[EarlyStopping(patience=60)], checkpoint=checkpoint or None,
+    )
+    minifw.save(model, result)
+""")
+
+
+def test_a_run_that_is_killed_at_any_moment_ends_bit_for_bit_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, checkpoint, result = (tmp_path / name for name in ("expected", "run", "result"))
+    monkeypatch.setattr(sys, "argv", ["script", "", str(expected)])
+    with torch.random.fork_rng():
+        exec(SCRIPT, {})
+
+    kills, generator = 0, seeded(9)
+    while not result.exists():
+        # Killed once it has got on by at least an epoch, at a moment that is left to chance.
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(checkpoint), str(result)])
+        while process.poll() is None:
+            if kills < KILLS and checkpoint.exists() and checkpoint.stat().st_mtime_ns != before:
+                time.sleep(torch.rand((), generator=generator).item() * 0.05)
+                process.kill()
+                process.wait()
+                kills += 1
+                assert len(minifw.load(checkpoint)["history"]) < 60, "killed too late"
+            time.sleep(0.001)
+    assert kills == KILLS
+    assert_same(minifw.load(expected), minifw.load(result))
