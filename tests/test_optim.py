@@ -203,6 +203,20 @@ def test_a_frozen_parameter_stays_as_it_is():
     assert not torch.equal(params[2].data, trained)
 
 
+def test_a_step_changes_the_parameter_in_place() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    held, parameter.grad = parameter.data, torch.full((2,), 2.0)
+    optim.SGD([parameter], lr=0.25).step()
+    assert held is parameter.data
+    assert [0.5, 0.5] == held.tolist()
+
+
+def test_optimisers_take_an_iterator_once() -> None:
+    layer = nn.Linear(2, 2, generator=Generator().manual_seed(2))
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    assert [layer.weight, layer.bias] == optimizer.param_groups[0]["params"]
+
+
 ERRORS = [
     (ValueError, "SGD", {"lr": -0.1}),
     (ValueError, "SGD", {"momentum": -0.1}),

@@ -76,7 +76,7 @@ class Sequential(Module):
         return input, pullback_chain
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return (module for _, module in self._child_places())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -87,5 +87,5 @@ class Sequential(Module):
     def __getitem__(self, index: slice) -> "Sequential": ...
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
-            return Sequential(dict(list(self.named_children())[index]))
+            return Sequential(dict(list(self._child_places())[index]))
         return list(self)[index]

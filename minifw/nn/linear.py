@@ -127,7 +127,10 @@ class Linear(Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the parameters anew, as torch does."""
         bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
-        init.uniform_(self.weight, -bound, bound, generator)
+        # torch's way to the same bound, kaiming_uniform_(a=sqrt(5)), whose rounding it has.
+        gain = math.sqrt(2.0 / (1 + math.sqrt(5) ** 2))
+        weight_bound = math.sqrt(3.0) * (gain * bound)
+        init.uniform_(self.weight, -weight_bound, weight_bound, generator)
         if self.bias is not None:
             init.uniform_(self.bias, -bound, bound, generator)
 

@@ -166,21 +166,29 @@ class Module:
             )
         super().__setattr__(name, value)
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules assigned to this one, each with its name."""
+    def _child_places(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules assigned to this one, each with its name; a shared module has several."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules assigned to this one, each once, with its name."""
+        seen: set[Module] = set()
+        for name, child in self._child_places():
+            if child not in seen:
+                seen.add(child)
+                yield name, child
+
     def children(self) -> Iterator["Module"]:
-        """The modules assigned to this one."""
+        """The modules assigned to this one, each once."""
         for _, child in self.named_children():
             yield child
 
     def _named_places(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """Every path that leads to a module; a shared module has several."""
         yield prefix, self
-        for name, child in self.named_children():
+        for name, child in self._child_places():
             yield from child._named_places(f"{prefix}.{name}" if prefix else name)
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
@@ -326,7 +334,7 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [
-            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
+            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._child_places()
         ]
         if not lines:
             return self._describe()

@@ -95,10 +95,9 @@ class Optimizer:
         Raises:
             ValueError: one of them is.
         """
-        lr = settings["lr"]
-        expect(lr >= 0, "learning rate", lr, "a number of at least 0")
-        weight_decay = settings["weight_decay"]
-        expect(weight_decay >= 0, "weight_decay value", weight_decay, "a number of at least 0")
+        for name, words in (("lr", "learning rate"), ("weight_decay", "weight_decay value")):
+            value = settings.get(name, 0)
+            expect(value >= 0, words, value, "a number of at least 0")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change the parameters by their gradients.
@@ -117,7 +116,7 @@ class Optimizer:
             trained = [p for p in group["params"] if p.grad is not None and p.requires_grad]
             if trained:
                 params, grads = [p.data for p in trained], [p.grad for p in trained]
-                if group["maximize"]:
+                if group.get("maximize"):
                     grads = list(torch._foreach_neg(grads))
                 self.update(group, trained, params, grads)
         return loss
