@@ -285,6 +285,40 @@ def test_minifw_refuses_what_torch_lets_pass():
         optim.SGD([params[0], params[0]])
 
 
+def test_a_script_for_torch_runs_on_minifw_but_for_its_backward_line():
+    def script(framework: Framework) -> Any:
+        nn, optim = framework.nn, framework.optim
+        model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).to(torch.float64)
+        generator = Generator().manual_seed(1)
+        for parameter in model.parameters():
+            parameter.data.normal_(generator=generator)
+        criterion, optimizer = nn.MSELoss(), optim.AdamW(model.parameters(), lr=0.02)
+        schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=500)
+        clipped = 0
+        for _ in range(500):
+            x = torch.rand(16, 2, generator=generator, dtype=torch.float64)
+            optimizer.zero_grad()
+            loss = criterion(model(x), x.square().sum(1, keepdim=True))
+            if framework is MINIFW:
+                model.backward(criterion.backward())
+            else:
+                loss.backward()
+            clipped += (nn.utils.clip_grad_norm_(model.parameters(), 0.2) > 0.2).item()
+            optimizer.step()
+            schedule.step()
+        assert 10 < clipped < 490, "clipping is at work, and not always"
+        return model.state_dict()
+
+    expected, actual = script(PYTORCH), script(MINIFW)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(actual[name], tensor, rtol=1e-12, atol=1e-12)
+
+
+def test_every_public_optimiser_has_a_case():
+    public = set(optim.__all__) - {"Optimizer", "lr_scheduler"}
+    assert public == {name for name, _ in CASES}
+
+
 def test_repr_lists_the_settings_of_each_group():
     assert repr(optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.5)).splitlines() == [
         "SGD (",

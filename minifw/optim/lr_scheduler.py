@@ -92,7 +92,8 @@ class ConstantLR(LRScheduler):
     Args:
         optimizer: the optimiser whose "lr" it sets.
         factor: in [0, 1]. Default: 1 / 3.
-        total_iters: epoch from which on the factor is 1. Default: 5.
+        total_iters: epoch from which on the factor is 1. With 0 it always is, as the formula says;
+            torch then stays at the factor. Default: 5.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
