@@ -46,7 +46,7 @@ CASES = [
     ("CosineAnnealingLR", {"T_max": 1, "eta_min": 0.01}),
 ]
 each_case = pytest.mark.parametrize(
-    ("name", "options"), CASES, ids=[f"{name}-{options}" for name, options in CASES]
+    ("name", "options"), CASES, ids=[f"{name}-{','.join(options)}" for name, options in CASES]
 )
 each_framework = pytest.mark.parametrize(
     "framework", [PYTORCH, MINIFW], ids=lambda framework: framework.name
