@@ -1,10 +1,12 @@
 """Module: the tree of layers, their parameters and modes, and the explicit backward pass."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from minifw.nn.parameter import Parameter
 from minifw.nn.rule import (
@@ -42,11 +44,14 @@ class Module:
 
     training: bool = True
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
+    _buffers: dict[str, bool]
+    _backward_hooks: OrderedDict[int, Callable[..., Any]]
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
-        # The calls not yet gone back through: outputs, tensors to watch, their versions, pullback.
-        module._calls = []
+        # _calls are those not yet gone back through: outputs, tensors to watch, their versions,
+        # pullback. _buffers are names, and whether the state_dict has them.
+        vars(module).update(_calls=[], _buffers={}, _backward_hooks=OrderedDict())
         return module
 
     def __init_subclass__(cls) -> None:
@@ -83,7 +88,7 @@ class Module:
             return forward_pass.tape.call(self, inputs, options)
         inputs = _own_tensors(inputs)
         try:
-            output, pullback = self.rule(*inputs, **options)
+            output, pullback = self.call_rule(*inputs, **options)
         except Exception as error:
             self._name_the_failed(error)
             raise
@@ -99,6 +104,56 @@ class Module:
             versions = [version(tensor) for tensor in tensors]
             self._calls.append((outputs, tensors, versions, pullback))
         return output
+
+    def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
+        """:meth:`rule`, with the backward hooks, and its errors marked with this module."""
+        try:
+            output, pullback = self.rule(*inputs, **options)
+        except Exception as error:
+            vars(error).setdefault("failed_in", self)  # the innermost is the one to name
+            raise
+        if not self._backward_hooks:
+            return output, pullback
+
+        def pullback_and_hooks(*grad_outputs: Any, **options: Any) -> Any:
+            grads = pullback(*grad_outputs, **options)
+            for hook in list(self._backward_hooks.values()):
+                replaced = hook(self, as_tuple(grads), grad_outputs)
+                grads = grads if replaced is None else replaced
+            return grads
+
+        return output, pullback_and_hooks
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
+
+        So the gradient of any tensor in between can be read, since each is the output of a module,
+        within a :class:`Sequential` or a ``forward`` alike::
+
+            grads = []
+            handle = model[1].register_full_backward_hook(
+                lambda module, grad_input, grad_output: grads.append(grad_output[0])
+            )
+            model(x)
+            model.backward(grad_output)  # grads[0] is the gradient of the output of model[1]
+            handle.remove()
+
+        A module called several times calls its hook as often, the latest call first. A pass with
+        ``needs_input_grad=False`` leaves out, as torch does, what only frozen modules lie behind.
+
+        Args:
+            hook: called with two tuples, the gradients of inputs and of outputs, None for one that
+                is not computed; what it returns, if not None, replaces the gradient of the input
+                (a tuple for several). It applies to calls after it was registered.
+
+        Returns:
+            A handle whose ``remove()`` takes the hook away.
+
+        Source: :meth:`torch.nn.Module.register_full_backward_hook`; report 003 (``grad_v``).
+        """
+        handle = RemovableHandle(self._backward_hooks)
+        self._backward_hooks[handle.id] = hook
+        return handle
 
     def _name_the_failed(self, error: Exception) -> None:
         failed = vars(error).pop("failed_in", self)
@@ -153,6 +208,11 @@ class Module:
 
     def __setattr__(self, name: str, value: object) -> None:
         present = vars(self).get(name)
+        if name in self._buffers and not isinstance(value, Tensor | None):
+            raise TypeError(
+                f"cannot assign {type(value).__name__} as buffer {name!r} of {type(self).__name__} "
+                "(torch.Tensor or None expected)"
+            )
         if isinstance(present, Module) and not isinstance(value, Module | Parameter | None):
             raise TypeError(
                 f"cannot assign {type(value).__name__} as child module {name!r} of "
@@ -215,6 +275,45 @@ class Module:
         for _, parameter in self.named_parameters():
             yield parameter
 
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Assign ``tensor`` as state that is not trained; :meth:`to` moves and casts it.
+
+        Args:
+            name: of the attribute.
+            tensor: the values; None for a buffer that is not in use.
+            persistent: whether :meth:`state_dict` has it. Default: True.
+
+        Raises:
+            TypeError: the name is not a string, or the tensor not a tensor.
+            KeyError: the name is empty, has a dot, or is that of another attribute.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"buffer name should be a string, got {type(name).__name__}")
+        if not name or "." in name or (hasattr(self, name) and name not in self._buffers):
+            raise KeyError(
+                f"expected a buffer name without a dot that {type(self).__name__} has no other "
+                f"attribute of, got {name!r}"
+            )
+        if not isinstance(tensor, Tensor | None):
+            raise TypeError(f"buffer {name!r} must be a torch.Tensor, got {type(tensor).__name__}")
+        self._buffers[name] = persistent
+        setattr(self, name, None if tensor is None else tensor.detach())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """The buffers of this module and all below it, each once, with its path."""
+        seen: set[int] = set()
+        for path, module in self.named_modules():
+            for name in module._buffers:
+                value = vars(module)[name]
+                if value is not None and id(value) not in seen:
+                    seen.add(id(value))
+                    yield (f"{path}.{name}" if path else name), value
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The buffers of this module and all below it, each once."""
+        for _, buffer in self.named_buffers():
+            yield buffer
+
     def apply(self, function: Callable[["Module"], object]) -> Self:
         """Call ``function`` on every module below this one, then on this one, as torch does."""
         for child in self.children():
@@ -262,27 +361,56 @@ class Module:
                 parameter.grad = None if set_to_none else torch.zeros_like(parameter.grad)
 
     def to(self, *args: Any, **options: Any) -> Self:
-        """Move and cast every parameter, as :meth:`torch.Tensor.to`; returns the module.
+        """Move and cast parameters and buffers, as :meth:`torch.Tensor.to`; returns the module.
+
+        What is not floating-point is moved and keeps its dtype.
 
         Raises:
             TypeError: the dtype is not floating-point; nothing has been cast.
         """
-        moved = [(p, p.data.to(*args, **options)) for p in self.parameters()]
-        for parameter, data in moved:
-            if parameter.dtype.is_floating_point and not data.is_floating_point():
-                raise TypeError(f"to only accepts floating-point dtypes, but got {data.dtype}")
-        for parameter, data in moved:
+
+        def moved(tensor: Tensor) -> Tensor:
+            there = tensor.to(*args, **options)
+            if not tensor.is_floating_point():
+                return tensor.to(there.device)
+            if not there.is_floating_point():
+                raise TypeError(f"to only accepts floating-point dtypes, but got {there.dtype}")
+            return there
+
+        parameters = [(parameter, moved(parameter.data)) for parameter in self.parameters()]
+        buffers = {id(buffer): moved(buffer) for buffer in self.buffers()}
+        for parameter, data in parameters:
             parameter.data = data
             if parameter.grad is not None:
                 parameter.grad = parameter.grad.to(*args, **options)
+        for module in self.modules():
+            for name in module._buffers:
+                value = vars(module)[name]
+                if value is not None:
+                    setattr(module, name, buffers[id(value)])
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The parameters' tensors by path, in torch's keys and order; shared, not copied."""
-        return {path: parameter.data for path, parameter in self._named_parameter_places()}
+        """The tensors of parameters and persistent buffers by path, in torch's keys and order.
+
+        They are shared with the module, not copied.
+        """
+        state = {}
+        for path, module in self._named_places():
+            of = vars(module)
+            named = [(name, value.data) for name, value in of.items() if type(value) is Parameter]
+            named += [(name, of[name]) for name, kept in module._buffers.items() if kept]
+            for name, tensor in named:
+                if tensor is not None:
+                    state[f"{path}.{name}" if path else name] = tensor
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy ``state_dict``, of this framework or of torch, into the parameters.
+        """Copy ``state_dict``, of this framework or of torch, into parameters and buffers.
+
+        With ``strict=False`` it transfers what two models share. A parameter keeps its
+        ``requires_grad``. To replace a parameter itself, assign another:
+        ``module.weight = Parameter(...)``, before the optimiser is made, which holds those it got.
 
         Args:
             state_dict: tensors by path.
