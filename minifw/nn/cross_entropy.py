@@ -164,15 +164,17 @@ def cross_entropy(
         ignored, factors, places = _choose(input, target, weight, ignore_index)
         soft = torch.zeros_like(input) + weights * (label_smoothing / classes)
         soft = soft.scatter_add(dim, places, (factors * (1 - label_smoothing)).view(places.shape))
-        soft = soft.masked_fill(ignored.view(places.shape), 0)
-        log_probabilities = log_probabilities.masked_fill(ignored.view(places.shape), 0)
         total = factors.sum()
     loss = -(log_probabilities * soft).sum(dim)
+    if not probabilities:
+        loss = loss.masked_fill(ignored.view(loss.shape), 0)
     output, pullback_reduce = _reduce_weighted(loss, total, reduction)
 
     def pullback(grad_output: Tensor) -> Tensor:
         grad = pullback_reduce(grad_output)
         grad = -soft * (grad.unsqueeze(dim) if reduction == "none" else grad)
+        if not probabilities:
+            grad = grad.masked_fill(ignored.view(places.shape), 0)
         return pullback_softmax(grad.to(input.dtype))  # type: ignore[no-any-return]
 
     return output, pullback

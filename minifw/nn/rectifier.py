@@ -49,7 +49,7 @@ def elu(input: Tensor, alpha: float = 1.0) -> tuple[Tensor, Pullback]:
     output = torch.where(input < 0, torch.expm1(input) * alpha, input)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        return torch.where(input <= 0, grad_output * alpha * torch.exp(input), grad_output)
+        return torch.where(input > 0, grad_output, grad_output * alpha * torch.exp(input))
 
     return output, pullback
 
