@@ -12,32 +12,8 @@ from torch import Tensor
 from minifw import nn
 
 NAN, INF = math.nan, math.inf
-EXTREME = torch.tensor(
-    # fmt: off
-    [
-        0.0,
-        -0.0,
-        1e-30,
-        -1e-30,
-        1.0,
-        -1.0,
-        19.9,
-        20.1,
-        -20.1,
-        88.8,
-        -88.8,
-        1e4,
-        -1e4,
-        1e20,
-        -1e20,
-        3e38,
-        -3e38,
-        INF,
-        -INF,
-        NAN,
-    ]
-    # fmt: on
-)
+MODERATE = [0.0, -0.0, 1e-30, -1e-30, 1.0, -1.0, 19.9, 20.1, -20.1, 88.8, -88.8, 1e4, -1e4]
+EXTREME = torch.tensor([*MODERATE, 1e20, -1e20, 3e38, -3e38, INF, -INF, NAN])
 LOGITS = torch.tensor([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4], [1e4, 1e4, -1e4], [0.0, 1.0, 2.0]])
 MASKED = torch.tensor([[1.0, -INF, 0.0], [-INF, -INF, -INF], [INF, 0.0, 1.0], [NAN, 0.0, 1.0]])
 CLASSES = torch.tensor([0, 1, -100, 2])
