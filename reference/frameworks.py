@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ class Framework:
     Attributes:
         name: as the command line and the tables give it.
         nn, optim: the namespaces.
-        train_step: one step on one batch: ``train_step(model, criterion, optimizer, input, target)``
-            returns the loss.
+        train_step: ``train_step(model, criterion, optimizer, input, target)`` does one step on one
+            batch and returns the loss.
         no_grad: context in which calls keep nothing for a backward pass.
     """
 
@@ -37,10 +37,10 @@ def _torch_train_step(
     model: Any, criterion: Any, optimizer: Any, input: Tensor, target: Tensor
 ) -> Tensor:
     optimizer.zero_grad()
-    loss: Tensor = criterion(model(input), target)
+    loss = criterion(model(input), target)
     loss.backward()
     optimizer.step()
-    return loss.detach()
+    return cast("Tensor", loss.detach())
 
 
 MINIFW = Framework("minifw", minifw.nn, minifw.optim, minifw.train_step, minifw.no_grad)

@@ -21,7 +21,7 @@ class _Ordered(Module):
         setattr(self, name, module)
 
     def _renumber(self, modules: Iterable[object]) -> None:
-        for name, _ in list(self.named_children()):
+        for name, _ in list(self._child_places()):
             delattr(self, name)
         for place, module in enumerate(modules):
             self._place(str(place), module)
@@ -45,7 +45,7 @@ class _Ordered(Module):
         return self
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._place([name for name, _ in self.named_children()][index], module)
+        self._place([name for name, _ in self._child_places()][index], module)
 
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self)
@@ -53,7 +53,7 @@ class _Ordered(Module):
         self._renumber(modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return (module for _, module in self._child_places())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -110,7 +110,7 @@ class Sequential(_Ordered):
     def __getitem__(self, index: slice) -> "Sequential": ...
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
-            return Sequential(dict(list(self.named_children())[index]))
+            return Sequential(dict(list(self._child_places())[index]))
         return list(self)[index]
 
     def forward(self, input: Any) -> Any:

@@ -1,12 +1,10 @@
 """Module: the tree of layers, their parameters and modes, and the explicit backward pass."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from minifw.nn.parameter import Parameter
 from minifw.nn.rule import (
@@ -45,13 +43,13 @@ class Module:
     training: bool = True
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
     _buffers: dict[str, bool]
-    _backward_hooks: OrderedDict[int, Callable[..., Any]]
+    _backward_hooks: dict["_Handle", Callable[..., Any]]
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
         # _calls are those not yet gone back through: outputs, tensors to watch, their versions,
         # pullback. _buffers are names, and whether the state_dict has them.
-        vars(module).update(_calls=[], _buffers={}, _backward_hooks=OrderedDict())
+        vars(module).update(_calls=[], _buffers={}, _backward_hooks={})
         return module
 
     def __init_subclass__(cls) -> None:
@@ -124,7 +122,7 @@ class Module:
 
         return output, pullback_and_hooks
 
-    def register_full_backward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> "_Handle":
         """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
 
         So the gradient of any tensor in between can be read, since each is the output of a module,
@@ -151,8 +149,8 @@ class Module:
 
         Source: :meth:`torch.nn.Module.register_full_backward_hook`; report 003 (``grad_v``).
         """
-        handle = RemovableHandle(self._backward_hooks)
-        self._backward_hooks[handle.id] = hook
+        handle = _Handle(self._backward_hooks)
+        self._backward_hooks[handle] = hook
         return handle
 
     def _name_the_failed(self, error: Exception) -> None:
@@ -226,21 +224,29 @@ class Module:
             )
         super().__setattr__(name, value)
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules assigned to this one, each with its name."""
+    def _child_places(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules assigned to this one, each with its name; a shared module has several."""
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules assigned to this one, each once, with its name."""
+        seen: set[Module] = set()
+        for name, child in self._child_places():
+            if child not in seen:
+                seen.add(child)
+                yield name, child
+
     def children(self) -> Iterator["Module"]:
-        """The modules assigned to this one."""
+        """The modules assigned to this one, each once."""
         for _, child in self.named_children():
             yield child
 
     def _named_places(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """Every path that leads to a module; a shared module has several."""
         yield prefix, self
-        for name, child in self.named_children():
+        for name, child in self._child_places():
             yield from child._named_places(f"{prefix}.{name}" if prefix else name)
 
     def named_modules(self) -> Iterator[tuple[str, "Module"]]:
@@ -454,12 +460,23 @@ class Module:
 
     def __repr__(self) -> str:
         lines = [
-            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()
+            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._child_places()
         ]
         if not lines:
             return self._describe()
         head = [self.extra_repr()] if self.extra_repr() else []
         return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+
+
+class _Handle:
+    """What takes a hook away."""
+
+    def __init__(self, hooks: dict["_Handle", Callable[..., Any]]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Take the hook away, if that has not been done."""
+        self._hooks.pop(self, None)
 
 
 def _own_tensors(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

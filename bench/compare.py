@@ -1,0 +1,284 @@
+"""The main job: the reports' recipes on minifw and on PyTorch, accuracy and time side by side."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bench import figures, tables
+from bench.output import OutputFolderError, check_writable, write_files
+from bench.sweep import Finished, Settings, Task, sweep
+from bench.timing import time_epochs
+from reference.frameworks import FRAMEWORKS
+from reference.recipes import RECIPES
+from reference.run import INITIALISATIONS, data_generator
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  python bench/compare.py                                  all recipes, 10 seeds, on every core
+  python bench/compare.py --quick                          a first look in half a minute
+  python bench/compare.py --recipes relu-mse xavier-tanh --seeds 30
+  python bench/compare.py --dtype float64 --epochs 50 --output-dir /tmp/float64
+  python bench/compare.py --initialisation default         each framework's own first weights
+  python bench/compare.py --quick --json > table.json      the table, for a program
+
+exit codes:
+  0  good    1  accuracies differ    2  wrong usage    130  interrupted
+"""
+
+# Averaged over seeds, in points of test accuracy: both frameworks train from the same weights over
+# the same batches, so that what is left between them is rounding.
+LARGEST_DIFFERENCE = 0.5
+
+DTYPES = ("float32", "float64")
+QUICK_EPOCHS = 20
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help shows the usage)\n")
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def _device(text: str) -> str:
+    try:
+        torch.zeros(1, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"cannot use device {text!r}: {reason}") from None
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="compare.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES), metavar="NAME",
+        help="recipes to run; --list shows them (default: all)")  # fmt: skip
+    add("--frameworks", nargs="+", choices=list(FRAMEWORKS), default=list(FRAMEWORKS),
+        metavar="NAME", help="minifw, pytorch (default: both)")  # fmt: skip
+    add("--seeds", type=_positive, metavar="N", help="seeds 0 to N-1 (default: 10; quick: 2)")
+    add("--epochs", type=_positive, metavar="N",
+        help=f"epochs a run (default: each recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
+    add("--initialisation", choices=INITIALISATIONS, default="recipe",
+        help="first weights: the recipe's, the same on both frameworks, or each framework's "
+        "default (default: recipe)")  # fmt: skip
+    add("--rounds", type=_positive, metavar="N",
+        help="timed epochs a framework (default: 21; quick: 5)")  # fmt: skip
+    add("--jobs", type=_positive, default=len(os.sched_getaffinity(0)), metavar="N",
+        help="processes (default: one a core, here %(default)s)")  # fmt: skip
+    add("--threads", type=_positive, default=1, metavar="N",
+        help="threads of torch in each (default: 1)")  # fmt: skip
+    add("--device", type=_device, default="cpu", help="torch device (default: cpu)")
+    add("--dtype", choices=DTYPES, default="float32", help="default: float32")
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for tables and figures (default: results)")  # fmt: skip
+    add("--quick", action="store_true",
+        help=f"2 seeds, {QUICK_EPOCHS} epochs, 5 rounds, unless given")  # fmt: skip
+    add("--list", action="store_true", help="list the recipes and stop")
+    add("--json", action="store_true", help="print the table as JSON and nothing else")
+    return parser
+
+
+def _list_recipes(console: Console, as_json: bool) -> None:
+    rows = [
+        {"recipe": r.name, "report": r.report, "epochs": r.epochs, "summary": r.summary}
+        for r in RECIPES.values()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print_table(console, pd.DataFrame(rows))
+
+
+def _print_table(console: Console, frame: pd.DataFrame) -> None:
+    table = Table(*frame.columns)
+    before = None
+    for _, row in frame.iterrows():
+        if before is not None and before != row.iloc[0]:
+            table.add_section()
+        table.add_row(*map(str, row))
+        before = row.iloc[0]
+    console.print(table)
+
+
+def _run(
+    arguments: argparse.Namespace, settings: Settings, log: Console
+) -> tuple[list[Finished], pd.DataFrame]:
+    """Do all runs and all timings, under a progress bar."""
+    tasks = [
+        Task(recipe, framework, seed)
+        # The longest first, so that no core waits for the last run.
+        for recipe in sorted(arguments.recipes, key=settings.epochs_of, reverse=True)
+        for framework in sorted(arguments.frameworks, reverse=True)
+        for seed in range(arguments.seeds)
+    ]
+    finished: dict[Task, Finished] = {}
+    timings: list[dict[str, object]] = []
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=log,
+        disable=not log.is_terminal,
+    )
+    with progress:
+        bar = progress.add_task("training", total=sum(settings.epochs_of(t.recipe) for t in tasks))
+        for run in sweep(tasks, settings, arguments.jobs):
+            finished[run.task] = run
+            progress.advance(bar, settings.epochs_of(run.task.recipe))
+        bar = progress.add_task(
+            "timing", total=len(arguments.recipes) * len(arguments.frameworks) * arguments.rounds
+        )
+        for recipe in arguments.recipes:
+            for seconds in time_epochs(recipe, arguments.frameworks, arguments.rounds, settings):
+                timings.append({"recipe": recipe, **seconds})
+                progress.advance(bar, len(seconds))
+    ordered = [
+        finished[Task(recipe, framework, seed)]
+        for recipe in arguments.recipes
+        for framework in arguments.frameworks
+        for seed in range(arguments.seeds)
+    ]
+    return ordered, pd.DataFrame(timings)
+
+
+def _verdict(table: pd.DataFrame, same_start: bool) -> tuple[list[str], bool]:
+    """What the table comes to, in sentences, and whether the accuracies agree."""
+    differences = tables.test_accuracy_differences(table)
+    if differences.empty:
+        return ["One framework alone: nothing is compared."], True
+    largest, where = differences.abs().max(), differences.abs().idxmax()
+    allowed = f"; less than {LARGEST_DIFFERENCE} is allowed" if same_start else ""
+    speedups = table[table["framework"] == "minifw"].set_index("recipe")["speedup"]
+    winner = (
+        "minifw wins"
+        if speedups.min() > 1
+        else "PyTorch wins"
+        if speedups.max() < 1
+        else "neither wins throughout"
+    )
+    recipe = RECIPES[speedups.index[0]]
+    step = table[table["recipe"] == recipe.name].set_index("framework")["epoch_seconds_median"]
+    step = step / recipe.steps_an_epoch * 1e6
+    return [
+        "Accuracy: the mean test accuracies of minifw and PyTorch differ by at most "
+        f"{largest:.2f} points ({where}{allowed}).",
+        f"Speed: {winner}; minifw trains {speedups.min():.2f} to {speedups.max():.2f} times as "
+        "fast as PyTorch (median of interleaved epochs; quartiles in the table).",
+        f"A training step of {recipe.name}, batch {recipe.batch_size}: minifw "
+        f"{step['minifw']:.0f} µs, PyTorch {step['pytorch']:.0f} µs.",
+    ], not same_start or bool(largest < LARGEST_DIFFERENCE)
+
+
+def _save(fig: Figure, path: Path) -> None:
+    fig.savefig(path, dpi=130)
+    plt.close(fig)
+
+
+def _write(
+    folder: Path,
+    finished: list[Finished],
+    table: pd.DataFrame,
+    timings: pd.DataFrame,
+    notes: list[str],
+) -> None:
+    curves = tables.curves(finished)
+    text = tables.readable(table).to_markdown(index=False, disable_numparse=True)
+    data = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
+    write_files(
+        folder,
+        {
+            "comparison.csv": lambda path: table.to_csv(path, index=False),
+            "comparison.md": lambda path: path.write_text(
+                text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
+            ),
+            "timings.csv": lambda path: timings.to_csv(path, index=False),
+            "learning_curves.csv": lambda path: tables.average_curves(curves).to_csv(
+                path, index=False, float_format="%.6g"
+            ),
+            "learning_curves.png": lambda path: _save(figures.draw_curves(curves), path),
+            "data.png": lambda path: _save(figures.draw_data(*data), path),
+            "decision_regions.png": lambda path: _save(figures.draw_regions(finished), path),
+        },
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    if arguments.list:
+        _list_recipes(out, arguments.json)
+        return 0
+    arguments.seeds = arguments.seeds or (2 if arguments.quick else 10)
+    arguments.rounds = arguments.rounds or (5 if arguments.quick else 21)
+    settings = Settings(
+        epochs=arguments.epochs or (QUICK_EPOCHS if arguments.quick else None),
+        initialisation=arguments.initialisation,
+        dtype=arguments.dtype,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+    conditions = {
+        "torch": torch.__version__,
+        "jobs": arguments.jobs,
+        "rounds": arguments.rounds,
+        **dataclasses.asdict(settings),
+    }
+    try:
+        check_writable(arguments.output_dir)
+        finished, timings = _run(arguments, settings, log)
+        table = tables.summarise(tables.curves(finished), timings)
+        verdict, agree = _verdict(table, arguments.initialisation == "recipe")
+        notes = [*verdict, "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + "."]
+        _write(arguments.output_dir, finished, table, timings, notes)
+    except OutputFolderError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        log.print("compare.py: interrupted; earlier results are as they were")
+        return 130
+    if arguments.json:
+        rows = json.loads(table.to_json(orient="records"))
+        print(json.dumps({"conditions": conditions, "agree": agree, "table": rows}, indent=2))
+    else:
+        _print_table(out, tables.readable(table))
+        for note in notes:
+            out.print(note, highlight=False)
+        out.print(f"Tables and figures: {arguments.output_dir}", highlight=False)
+    return 0 if agree else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

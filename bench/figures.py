@@ -1,0 +1,143 @@
+"""Figures: the data set, learning curves with their spread, decision regions and the true disk."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
+
+from bench.sweep import Finished
+from minifw.data import DISK_RADIUS
+from reference.recipes import Data
+
+__all__ = ["draw_curves", "draw_data", "draw_regions"]
+
+# Told apart without colour too: by dashes in curves, by titles elsewhere.
+PALETTE = {"minifw": "#d95f02", "pytorch": "#1b6ca8"}
+DASHES = {"minifw": (2, 2), "pytorch": ""}
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.add_patch(Circle((0.5, 0.5), DISK_RADIUS, fill=False, color="black", linewidth=1.2))
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+
+
+def draw_data(train: Data, test: Data) -> Figure:
+    """Training and test points of one seed, by label, with the true circle."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 5.2), layout="constrained")
+    for axes, name, (points, labels) in zip(
+        panels, ("training", "test"), (train, test), strict=True
+    ):
+        inside = labels[:, 0] > labels.mean()
+        frame = pd.DataFrame(points.cpu().numpy(), columns=["x", "y"]).assign(
+            label=np.where(inside.cpu().numpy(), "inside", "outside")
+        )
+        sns.scatterplot(
+            frame,
+            x="x",
+            y="y",
+            hue="label",
+            style="label",
+            hue_order=["inside", "outside"],
+            style_order=["inside", "outside"],
+            palette=["#d95f02", "#1b6ca8"],
+            s=14,
+            linewidth=0,
+            ax=axes,
+        )
+        _unit_square(axes)
+        axes.set_title(f"{len(points)} {name} points, {100 * inside.float().mean():.1f} % inside")
+        sns.move_legend(axes, "upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, title=None)
+    return figure
+
+
+def draw_curves(curves: pd.DataFrame) -> Figure:
+    """By recipe, loss and test accuracy over the epochs: mean over seeds and standard deviation."""
+    recipes = list(curves["recipe"].unique())
+    figure, panels = plt.subplots(
+        2, len(recipes), figsize=(3.1 * len(recipes) + 1, 6), layout="constrained", squeeze=False
+    )
+    # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
+    frameworks = sorted(curves["framework"].unique(), reverse=True)
+    measures = {"loss": "training loss", "test_accuracy": "test accuracy"}
+    for column, recipe in enumerate(recipes):
+        for axes, (measure, label) in zip(panels[:, column], measures.items(), strict=True):
+            sns.lineplot(
+                curves[curves["recipe"] == recipe],
+                x="epoch",
+                y=measure,
+                hue="framework",
+                style="framework",
+                hue_order=frameworks,
+                style_order=frameworks,
+                palette=PALETTE,
+                dashes=DASHES,
+                errorbar="sd",
+                legend=False,
+                ax=axes,
+            )
+            axes.set(xlabel="epoch", ylabel=label if column == 0 else "")
+        panels[0, column].set_title(recipe)
+        panels[0, column].set_ylim(0, panels[0, column].dataLim.y1 * 1.08)
+    accuracies = panels[1]
+    low = min(axes.get_ylim()[0] for axes in accuracies)
+    for axes in accuracies:
+        axes.set_ylim(max(low, 0), 1.01)
+    lines = [
+        Line2D([], [], color=PALETTE[name], dashes=DASHES[name] or (None, None), label=name)
+        for name in frameworks
+    ]
+    seeds = curves["seed"].nunique()
+    figure.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=len(lines),
+        title=f"mean and standard deviation over {seeds} seeds",
+    )
+    return figure
+
+
+def draw_regions(finished: Sequence[Finished]) -> Figure:
+    """By recipe and framework, the share of seeds whose model takes a point for inside."""
+    recipes = list(dict.fromkeys(run.task.recipe for run in finished))
+    frameworks = list(dict.fromkeys(run.task.framework for run in finished))
+    figure, panels = plt.subplots(
+        len(frameworks),
+        len(recipes),
+        figsize=(2.7 * len(recipes) + 1, 2.9 * len(frameworks)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for column, recipe in enumerate(recipes):
+        for row, framework in enumerate(frameworks):
+            axes = panels[row, column]
+            inside = np.mean(
+                [
+                    run.inside
+                    for run in finished
+                    if (run.task.recipe, run.task.framework) == (recipe, framework)
+                ],
+                axis=0,
+            )
+            image = axes.imshow(
+                inside,
+                origin="lower",
+                extent=(0, 1, 0, 1),
+                cmap="Oranges",
+                vmin=0,
+                vmax=1,
+            )
+            _unit_square(axes)
+            if row == 0:
+                axes.set_title(recipe)
+            if column == 0:
+                axes.set_ylabel(framework, fontsize="large")
+    seeds = len({run.task.seed for run in finished})
+    bar = figure.colorbar(image, ax=panels, shrink=0.8)
+    bar.set_label(f"share of {seeds} seeds that say inside (line: the true disk)")
+    return figure

@@ -1,0 +1,130 @@
+"""One run: a recipe, on a framework, from a seed."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Generator
+
+from minifw import accuracy, fit
+from reference.frameworks import PYTORCH, Framework
+from reference.recipes import Data, Recipe
+
+__all__ = ["INITIALISATIONS", "Run", "data_generator", "prepare"]
+
+# "recipe": the same first weights on every framework; "default": each framework's own.
+INITIALISATIONS = ("recipe", "default")
+
+_STREAMS = ("data", "weights", "batch order", "dropout masks")
+
+
+def _generator(seed: int, stream: str) -> Generator:
+    """A generator for one use of randomness, so that none depends on how much another draws."""
+    return Generator().manual_seed(len(_STREAMS) * seed + _STREAMS.index(stream))
+
+
+def data_generator(seed: int) -> Generator:
+    """The generator that draws the training and test data of a run."""
+    return _generator(seed, "data")
+
+
+@contextlib.contextmanager
+def _global_generator(seed: int, stream: str, device: torch.device) -> Iterator[None]:
+    """Let torch's global generator, which no torch.nn module can do without, draw one stream."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(_generator(seed, stream).initial_seed())
+        yield
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a recipe trains with, set up on one framework from one seed.
+
+    Attributes:
+        recipe, framework, seed: what is trained, on what, from where.
+        model, criterion, optimizer, scheduler: of that framework.
+        train, test: inputs and targets.
+        batch_order: generator of the batch order.
+    """
+
+    recipe: Recipe
+    framework: Framework
+    seed: int
+    model: Any
+    criterion: Any
+    optimizer: Any
+    scheduler: Any
+    train: Data
+    test: Data
+    batch_order: Generator
+
+    def fit(self, epochs: int, measure: bool = True) -> list[dict[str, float]]:
+        """Train for ``epochs`` and return the history, with accuracies if ``measure``."""
+        with _global_generator(self.seed, "dropout masks", self.train[0].device):
+            return fit(
+                self.model,
+                self.criterion,
+                self.optimizer,
+                self.train,
+                epochs=epochs,
+                batch_size=self.recipe.batch_size,
+                scheduler=self.scheduler,
+                validation_data=self.test,
+                metrics={"accuracy": accuracy(self.recipe.threshold)} if measure else {},
+                generator=self.batch_order,
+                train_step=self.framework.train_step,
+                no_grad=self.framework.no_grad,
+            )
+
+
+def prepare(
+    recipe: Recipe,
+    framework: Framework,
+    seed: int,
+    initialisation: str = "recipe",
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Run:
+    """Set up a run; the same seed gives the same data, batches, dropout masks and first weights.
+
+    Args:
+        recipe: what to train.
+        framework: on what.
+        seed: of all randomness.
+        initialisation: "recipe", the first weights of the recipe, the same on every framework, or
+            "default", those that the framework draws by itself. Default: "recipe".
+        dtype: of data and parameters; both are drawn in float32, so that it changes no draw.
+        device: of data and parameters.
+
+    Raises:
+        ValueError: initialisation is unknown.
+    """
+    if initialisation not in INITIALISATIONS:
+        raise ValueError(f"expected an initialisation of {INITIALISATIONS}, got {initialisation!r}")
+    device = torch.device(device)
+    with _global_generator(seed, "weights", device):
+        model = recipe.model(framework.nn)
+        if initialisation == "recipe":
+            # Drawn by PyTorch, whichever framework loads it.
+            state = recipe.initial_state(PYTORCH.nn, _generator(seed, "weights"))
+            model.load_state_dict(state)
+    model.to(device=device, dtype=dtype)
+    optimizer = framework.optim.SGD(model.parameters(), lr=recipe.lr)
+    train, test = (
+        (points.to(device, dtype), labels.to(device, dtype))
+        for points, labels in recipe.data(data_generator(seed))
+    )
+    return Run(
+        recipe=recipe,
+        framework=framework,
+        seed=seed,
+        model=model,
+        criterion=getattr(framework.nn, recipe.loss)(),
+        optimizer=optimizer,
+        scheduler=framework.optim.lr_scheduler.LambdaLR(optimizer, recipe.lr_lambda),
+        train=train,
+        test=test,
+        batch_order=_generator(seed, "batch order"),
+    )

@@ -1,0 +1,167 @@
+"""The main job's command line: what it prints, what it writes, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import compare, figures
+from reference.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    "comparison.csv",
+    "comparison.md",
+    "data.png",
+    "decision_regions.png",
+    "learning_curves.csv",
+    "learning_curves.png",
+    "timings.csv",
+}
+SHORT = ["--recipes", "relu-mse", "--seeds", "2", "--epochs", "2", "--rounds", "2", "--jobs", "1"]
+
+
+def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
+    recipes = ["--recipes", "xavier-tanh", "relu-mse"]
+    code = compare.main([*SHORT, *recipes, "--output-dir", str(tmp_path / "new")])
+    printed = capsys.readouterr()
+
+    assert code == 0
+    assert printed.err == "", "quiet when not on a terminal"
+    assert {path.name for path in (tmp_path / "new").iterdir()} == FILES
+    table = pd.read_csv(tmp_path / "new" / "comparison.csv")
+    assert list(zip(table["recipe"], table["framework"], strict=True)) == [
+        (recipe, framework)
+        for recipe in ("xavier-tanh", "relu-mse")
+        for framework in ("minifw", "pytorch")
+    ]
+    assert set(table["seeds"]) == {2}
+    assert set(table["epochs"]) == {2}
+    # Two epochs from one start: nothing but rounding can lie between the two.
+    for _, pair in table.groupby("recipe"):
+        assert pair["test_accuracy_mean"].nunique() == 1
+    assert table["test_accuracy_report"].tolist()[:3] == [0.969, 0.978, 0.958]
+    assert (table["epoch_seconds_median"] > 0).all()
+    assert table.loc[table["framework"] == "pytorch", "speedup"].tolist() == [1, 1]
+    for shown in ("xavier-tanh", "96.9", "97.8", "differ by at most 0.00 points", "float32"):
+        assert shown in printed.out
+        assert shown in (tmp_path / "new" / "comparison.md").read_text()
+    curves = pd.read_csv(tmp_path / "new" / "learning_curves.csv")
+    assert len(curves) == 2 * 2 * 2
+    for name in FILES:
+        if name.endswith(".png"):
+            assert (tmp_path / "new" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_processes_give_the_table_of_one(tmp_path, capsys):
+    accuracies = []
+    for jobs in ("1", "2"):
+        compare.main([*SHORT, "--jobs", jobs, "--json", "--output-dir", str(tmp_path)])
+        rows = json.loads(capsys.readouterr().out)["table"]
+        accuracies.append([(row["train_accuracy_mean"], row["test_accuracy_std"]) for row in rows])
+    assert accuracies[0] == accuracies[1]
+
+
+def test_json_is_all_that_is_printed(tmp_path, capsys):
+    code = compare.main([*SHORT, "--frameworks", "minifw", "--json", "--output-dir", str(tmp_path)])
+    result = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert [row["framework"] for row in result["table"]] == ["minifw"]
+    assert result["conditions"]["epochs"] == 2
+    assert result["conditions"]["threads"] == 1
+
+
+def test_differing_accuracies_are_exit_code_1(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare, "LARGEST_DIFFERENCE", 0.0)
+    assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 1
+    own = [*SHORT, "--initialisation", "default", "--output-dir", str(tmp_path)]
+    assert compare.main(own) == 0, "different starts need not agree"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_list_shows_every_recipe(capsys, as_json):
+    assert compare.main(["--list", *(["--json"] if as_json else [])]) == 0
+    printed = capsys.readouterr().out
+    for recipe in RECIPES.values():
+        assert recipe.name in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--recipes", "relu"], "relu-mse"),
+        (["--frameworks", "jax"], "minifw"),
+        (["--seeds", "0"], "at least 1, got '0'"),
+        (["--seeds", "many"], "at least 1, got 'many'"),
+        (["--epochs", "-1"], "at least 1, got '-1'"),
+        (["--jobs", "0"], "at least 1"),
+        (["--threads", "0"], "at least 1"),
+        (["--device", "abacus"], "abacus"),
+        (["--dtype", "int8"], "float64"),
+        (["--initialisation", "zeros"], "default"),
+        (["--speed", "high"], "--speed"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, named):
+    with pytest.raises(SystemExit) as stop:
+        compare.main([*arguments, "--output-dir", str(tmp_path)])
+    printed = capsys.readouterr()
+    assert stop.value.code == 2
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert named in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_any_run(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(compare, "sweep", None)  # a run would fail
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(SystemExit) as stop:
+        compare.main([*SHORT, "--output-dir", str(tmp_path / "file" / "results")])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert "cannot write to the output folder" in message
+    assert "--output-dir" in message
+
+
+def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, capsys, monkeypatch):
+    arguments = [*SHORT, "--output-dir", str(tmp_path)]
+    compare.main(arguments)
+    earlier = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(figures, "draw_regions", fail)
+    with pytest.raises(MemoryError):
+        compare.main([*arguments, "--seeds", "1"])
+    assert earlier == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "sweep", interrupt)
+    assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 130
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_as_a_script():
+    help_text = subprocess.run(
+        [sys.executable, "bench/compare.py", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "examples:" in help_text
+    assert "exit codes:" in help_text

@@ -1,0 +1,369 @@
+"""Proof that minifw never uses autograd, and never disturbs it for anybody else."""
+
+import ast
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import minifw
+from minifw import data, nn, optim
+from reference.cases import CASES, Case, draw_cotangents, draw_inputs, pair
+
+PACKAGE = Path(minifw.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# (a) The source.
+
+MODULES = {"nn", "autograd", "func", "_C", "ops", "library", "optim", "utils", "jit", "compile"}
+ATTRIBUTES = {
+    *("enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "grad_fn"),
+    *("retain_grad", "register_hook", "detach_", "set_detect_anomaly", "is_leaf"),
+    *("set_default_dtype", "set_default_device", "set_num_threads", "manual_seed", "seed"),
+}
+
+
+def findings(source: str) -> list[str]:
+    """What a file says that only somebody who uses autograd, or changes torch's state, would."""
+    found = []
+
+    def names_torch(node: ast.AST) -> bool:
+        return isinstance(node, ast.Name) and node.id == "torch"
+
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.startswith("torch.") or a.asname]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
+            assert node.module is not None
+            allowed = node.module == "torch"
+            found += [
+                f"{node.module}.{a.name}"
+                for a in node.names
+                if not allowed or a.name not in ("Tensor", "Generator")
+            ]
+        elif isinstance(node, ast.Attribute):
+            if names_torch(node.value) and node.attr in MODULES | {"no_grad"}:
+                found.append(f"torch.{node.attr}")
+            # needs_input_grad's own kin end in _backward nowhere.
+            if node.attr.endswith("_backward") or node.attr in ATTRIBUTES:
+                found.append(node.attr)
+        elif isinstance(node, ast.Name) and node.id.endswith("_backward"):
+            found.append(node.id)
+        elif isinstance(node, ast.Call):
+            keywords = {k.arg for k in node.keywords}
+            function = node.func
+            if "requires_grad" in keywords and (
+                isinstance(function, ast.Attribute) and names_torch(function.value)
+            ):
+                found.append("requires_grad of a tensor")
+            if isinstance(function, ast.Name) and function.id in ("__import__", "eval", "exec"):
+                found.append(function.id)
+            if isinstance(function, ast.Name) and function.id == "getattr":
+                found += ["getattr(torch)"] if names_torch(node.args[0]) else []
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_source_names_nothing_of_autograd(path: Path) -> None:
+    assert [] == findings(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch.nn",
+        "import torch as t",
+        "import torch.nn.functional as F",
+        "from torch import nn",
+        "from torch.nn import functional",
+        "from torch.autograd import Function",
+        "from torch import func",
+        "import torch\ntorch.nn.functional.relu(x)",
+        "import torch\ntorch.autograd.grad(y, x)",
+        "import torch\nwith torch.no_grad(): pass",
+        "import torch\ntorch.ops.aten.tanh_backward(g, y)",
+        "import torch\ntorch.threshold_backward(g, y, 0)",
+        "import torch\ntorch.ones(2, requires_grad=True)",
+        "import torch\ngetattr(torch, 'nn')",
+        "x.grad_fn",
+        "torch.set_default_dtype(x)",
+        "torch.manual_seed(0)",
+        "from torch import *",
+    ],
+)
+def test_the_search_finds(source: str) -> None:
+    assert findings(source)
+
+
+def test_the_search_sees_every_file() -> None:
+    assert {"tape.py", "linear.py", "sgd.py", "training.py"} <= {path.name for path in SOURCES}
+
+
+# (b) What runs.
+
+
+class Watch(TorchDispatchMode):
+    """Notes every operation and whether a tensor that requires grad takes part in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: set[str] = set()
+        self.requiring_grad: set[str] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = function(*args, **kwargs)
+        name = str(function)
+        self.operations.add(name)
+        leaves = torch.utils._pytree.tree_leaves((args, kwargs, result))
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+            self.requiring_grad.add(name)
+        return result
+
+
+class Net(nn.Module):
+    """Everything at once: shared modules, a tape in a chain, dropout, a loss in the forward."""
+
+    def __init__(self) -> None:
+        generator = Generator().manual_seed(0)
+        self.first = nn.Linear(2, 5, generator=generator)
+        self.middle = nn.Sequential(
+            nn.ReLU(),
+            nn.Dropout(0.2, generator=generator),
+            nn.Linear(5, 5, bias=False, generator=generator),
+            nn.Tanh(),
+        )
+        self.last = nn.Linear(5, 1, generator=generator)
+        self.sigmoid = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.middle(self.middle(self.first(x)))
+        return self.sigmoid(self.last(h))
+
+
+def train(epochs: int = 2) -> tuple[nn.Module, list[dict[str, float]]]:
+    generator = Generator().manual_seed(1)
+    model = Net()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    history = minifw.fit(
+        model,
+        nn.BCELoss(),
+        optimizer,
+        data.disk(30, generator=generator),
+        epochs=epochs,
+        batch_size=8,
+        scheduler=optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.9**epoch),
+        validation_data=data.disk(10, generator=generator),
+        metrics={"accuracy": minifw.accuracy(0.5)},
+        generator=generator,
+    )
+    return model, history
+
+
+def test_a_training_run_calls_no_backward_kernel() -> None:
+    with Watch() as watch:
+        train()
+    assert {"aten.addmm.default", "aten._foreach_add_.List"} <= watch.operations
+    assert set() == {name for name in watch.operations if "backward" in name}
+    assert set() == watch.requiring_grad
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_no_module_calls_a_backward_kernel_or_leaves_a_graph(case: Case) -> None:
+    generator = Generator().manual_seed(2)
+    model, _ = pair(case, generator, torch.float32)
+    inputs = draw_inputs(case, generator, torch.float32)
+    # The user's inputs require grad, and so do the gradients that come back.
+    leaves = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
+    grads_before = [leaf.grad for leaf in leaves]
+    with torch.random.fork_rng(), Watch() as watch:
+        output = model(*leaves)
+        outputs = output if isinstance(output, tuple) else (output,)
+        cotangents = [c.requires_grad_() for c in draw_cotangents(outputs, seed=3)]
+        watch.requiring_grad.clear()
+        grads = model.backward(*cotangents)
+    assert set() == {name for name in watch.operations if "backward" in name}
+    produced = [*outputs, *(grads if isinstance(grads, tuple) else (grads,))]
+    produced += [p.grad for p in model.parameters()] + [p.data for p in model.parameters()]
+    for tensor in produced:
+        assert tensor is None or (tensor.grad_fn, tensor.requires_grad) == (None, False)
+    assert grads_before == [leaf.grad for leaf in leaves]
+
+
+def test_the_watch_sees_autograd() -> None:
+    # The proof above would fail if there were anything to see.
+    with Watch() as watch:
+        x = torch.ones(2, requires_grad=True)
+        x.tanh().sum().backward()
+    assert any("tanh_backward" in name for name in watch.operations)
+    assert watch.requiring_grad
+
+
+def test_a_parameter_made_of_a_leaf_is_cut_off_from_it() -> None:
+    leaf = torch.ones(1, 2, requires_grad=True)
+    layer = nn.Linear(2, 1)
+    layer.weight = nn.Parameter(leaf)
+    layer(torch.ones(3, 2))
+    layer.backward(torch.ones(3, 1))
+    assert leaf.grad is None
+    assert not layer.weight.grad.requires_grad
+
+
+# (d) Torch's state is left as found.
+
+STATE = """
+import torch
+def state():
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
+        torch.is_anomaly_enabled(), torch.get_num_threads(), torch.get_num_interop_threads(),
+        torch.get_rng_state().tolist(), torch.initial_seed(), torch.get_default_device(),
+        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+        torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack(),
+    )
+"""
+
+
+def state() -> Any:
+    namespace: dict[str, Any] = {}
+    exec(STATE, namespace)
+    return namespace["state"]()
+
+
+def test_importing_changes_no_state() -> None:
+    script = f"""{STATE}
+import random, sys, warnings
+torch.manual_seed(5)
+before, random_before, filters = state(), random.getstate(), list(warnings.filters)
+hook = sys.excepthook
+import minifw
+assert before == state()
+assert random_before == random.getstate()
+assert filters == warnings.filters
+assert hook is sys.excepthook
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+@contextlib.contextmanager
+def anomaly() -> Iterator[None]:
+    with pytest.warns(UserWarning, match="Anomaly Detection"), torch.autograd.detect_anomaly():
+        yield
+
+
+MODES = {
+    "by default": contextlib.nullcontext,
+    "no_grad": torch.no_grad,
+    "enable_grad": torch.enable_grad,
+    "inference_mode": torch.inference_mode,
+    "anomaly": anomaly,
+    "minifw.no_grad": minifw.no_grad,
+}
+
+
+@pytest.mark.parametrize("mode", [name for name in MODES if name != "minifw.no_grad"])
+def test_training_leaves_every_mode_as_found_and_gives_the_same(mode: str) -> None:
+    expected, _ = train()
+    with MODES[mode]():
+        before = state()
+        model, history = train()
+        assert before == state()
+    assert 2 == len(history)
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name]), name
+
+
+def test_minifws_no_grad_is_not_torchs() -> None:
+    with minifw.no_grad():
+        assert torch.is_grad_enabled()
+        assert torch.ones(1, requires_grad=True).exp().requires_grad
+    layer = nn.ReLU()
+    with torch.no_grad():
+        layer(torch.ones(2))
+    assert [1, 1] == layer.backward(torch.ones(2)).tolist()
+
+
+def test_an_error_leaves_every_mode_as_found() -> None:
+    model, before = Net(), state()
+    with pytest.raises(RuntimeError):
+        model(torch.ones(3, 4))
+    assert before == state()
+
+
+# (e) Beside a user's own autograd.
+
+
+@pytest.mark.parametrize("mode", ["by default", "no_grad", "enable_grad"])
+def test_results_enter_a_users_graph(mode: str) -> None:
+    layer, x = nn.Linear(3, 2, generator=Generator().manual_seed(4)), torch.ones(4, 3)
+    with MODES[mode]():
+        output = layer(x)
+        grad_input = layer.backward(torch.ones(4, 2))
+    weight = torch.ones(2, requires_grad=True)
+    (output * weight).sum().backward()
+    torch.testing.assert_close(weight.grad, output.sum(0))
+    mine = torch.ones(3, requires_grad=True)
+    (grad_input * mine).sum().backward()
+    torch.testing.assert_close(mine.grad, grad_input.sum(0))
+    held = torch.ones_like(layer.weight.data, requires_grad=True)
+    (held * layer.weight.data * layer.weight.grad).sum().backward()
+    torch.testing.assert_close(held.grad, layer.weight.data * layer.weight.grad)
+
+
+def test_minifw_as_a_step_of_a_users_graph() -> None:
+    """A minifw layer inside a torch.autograd.Function: the explicit backward is all it needs."""
+    layer = nn.Linear(3, 2, generator=Generator().manual_seed(5)).to(torch.float64)
+
+    class Step(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return layer(x)
+
+        @staticmethod
+        def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+            return layer.backward(grad_output)
+
+    x = torch.randn(4, 3, dtype=torch.float64, generator=Generator().manual_seed(6))
+    leaf, there = x.clone().requires_grad_(), x.clone().requires_grad_()
+    Step.apply(leaf.exp()).square().sum().backward()
+    output = there.exp() @ layer.weight.data.t() + layer.bias.data
+    output.square().sum().backward()
+    torch.testing.assert_close(leaf.grad, there.grad)
+
+
+def test_an_inference_tensor_and_a_call_in_inference_mode() -> None:
+    layer = nn.Linear(3, 2, generator=Generator().manual_seed(7))
+    x = torch.ones(4, 3)
+    expected = layer(x), layer.backward(torch.ones(4, 2))
+    layer.zero_grad()
+    with torch.inference_mode():
+        frozen = torch.ones(4, 3)
+        inside = layer(frozen), layer.backward(torch.ones(4, 2))
+    outside = layer(frozen), layer.backward(torch.ones(4, 2))
+    for pair_ in (inside, outside):
+        assert all(torch.equal(a, b) for a, b in zip(expected, pair_, strict=True))
+    before = layer.weight.data.clone()
+    optim.SGD(layer.parameters(), lr=0.1).step()
+    torch.testing.assert_close(layer.weight.data, before - 0.1 * layer.weight.grad)
+
+
+def test_two_runs_at_once_in_one_thread_do_not_touch_each_other() -> None:
+    """A user's graph, built around calls of minifw, is differentiated as if they were not there."""
+    x = torch.ones(3, 2, requires_grad=True)
+    net = torch.nn.Linear(2, 1)
+    loss = net(x).sum()
+    train(epochs=1)
+    loss.backward()
+    torch.testing.assert_close(x.grad, net.weight.detach().expand(3, 2))
