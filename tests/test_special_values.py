@@ -166,8 +166,9 @@ def test_every_target_ignored_or_of_weight_0(smoothing: float, reduction: str) -
         (torch.ones(3), torch.tensor(1)),
         (torch.ones(2, 3), torch.tensor([1, 2], dtype=torch.uint8)),
         (torch.ones(1, 3), torch.tensor([2])),
+        (torch.rand(2, 3, 2, 2), torch.ones(2, 2, 2, dtype=torch.long)),
     ],
-    ids=["no sample", "no place", "unbatched", "uint8", "one sample"],
+    ids=["no sample", "no place", "unbatched", "uint8", "one sample", "rank 4"],
 )
 def test_classes_of_other_shapes(input: Tensor, target: Tensor, reduction: str, name: str) -> None:
     assert_same(lambda nn: getattr(nn, name)(reduction=reduction), input, target)

@@ -117,7 +117,9 @@ class Module:
             grads = pullback(*grad_outputs, **options)
             for hook in list(self._backward_hooks.values()):
                 replaced = hook(self, as_tuple(grads), grad_outputs)
-                grads = grads if replaced is None else replaced
+                if replaced is not None:
+                    several = as_tuple(replaced)
+                    grads = several if len(several) > 1 else several[0]
             return grads
 
         return output, pullback_and_hooks

@@ -16,7 +16,8 @@ __all__ = ["BatchNorm1d", "LayerNorm", "batch_norm", "layer_norm"]
 def _moments(input: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Variance and mean over dimensions, kept with size 1; 0 where there are no values."""
     if input.numel():
-        return torch.var_mean(input, over, correction=0, keepdim=True)
+        # Not var_mean, whose mean of infinity is NaN.
+        return torch.var(input, over, correction=0, keepdim=True), input.mean(over, keepdim=True)
     zeros = input.sum(over, keepdim=True)
     return zeros, zeros
 
