@@ -202,7 +202,7 @@ def _verdict(table: pd.DataFrame, same_start: bool) -> tuple[list[str], bool]:
 
 
 def _save(fig: Figure, path: Path) -> None:
-    fig.savefig(path, dpi=130)
+    fig.savefig(path, dpi=110)
     plt.close(fig)
 
 
@@ -213,7 +213,7 @@ def _write(
     timings: pd.DataFrame,
     notes: list[str],
 ) -> None:
-    curves = tables.curves(finished)
+    curves = tables.average_curves(tables.curves(finished))
     text = tables.readable(table).to_markdown(index=False, disable_numparse=True)
     data = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
     write_files(
@@ -224,10 +224,12 @@ def _write(
                 text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
             ),
             "timings.csv": lambda path: timings.to_csv(path, index=False),
-            "learning_curves.csv": lambda path: tables.average_curves(curves).to_csv(
+            "learning_curves.csv": lambda path: curves.to_csv(
                 path, index=False, float_format="%.6g"
             ),
-            "learning_curves.png": lambda path: _save(figures.draw_curves(curves), path),
+            "learning_curves.png": lambda path: _save(
+                figures.draw_curves(curves, int(table["seeds"].max())), path
+            ),
             "data.png": lambda path: _save(figures.draw_data(*data), path),
             "decision_regions.png": lambda path: _save(figures.draw_regions(finished), path),
         },

@@ -1,6 +1,7 @@
 """Figures: the data set, learning curves with their spread, decision regions and the true disk."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,7 +9,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from bench.sweep import Finished
@@ -19,7 +19,7 @@ __all__ = ["draw_curves", "draw_data", "draw_regions"]
 
 # Told apart without colour too: by dashes in curves, by titles elsewhere.
 PALETTE = {"minifw": "#d95f02", "pytorch": "#1b6ca8"}
-DASHES = {"minifw": (2, 2), "pytorch": ""}
+LINES = {"minifw": (0, (2, 2)), "pytorch": "-"}
 
 
 def _unit_square(axes: Axes) -> None:
@@ -56,47 +56,43 @@ def draw_data(train: Data, test: Data) -> Figure:
     return figure
 
 
-def draw_curves(curves: pd.DataFrame) -> Figure:
-    """By recipe, loss and test accuracy over the epochs: mean over seeds and standard deviation."""
-    recipes = list(curves["recipe"].unique())
+def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
+    """By recipe, loss and test accuracy over the epochs: mean over seeds and standard deviation.
+
+    Args:
+        averages: as :func:`bench.tables.average_curves` gives them.
+        seeds: how many seeds they are over.
+    """
+    recipes = list(averages["recipe"].unique())
     figure, panels = plt.subplots(
         2, len(recipes), figsize=(3.1 * len(recipes) + 1, 6), layout="constrained", squeeze=False
     )
     # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
-    frameworks = sorted(curves["framework"].unique(), reverse=True)
+    frameworks = sorted(averages["framework"].unique(), reverse=True)
     measures = {"loss": "training loss", "test_accuracy": "test accuracy"}
-    for column, recipe in enumerate(recipes):
-        for axes, (measure, label) in zip(panels[:, column], measures.items(), strict=True):
-            sns.lineplot(
-                curves[curves["recipe"] == recipe],
-                x="epoch",
-                y=measure,
-                hue="framework",
-                style="framework",
-                hue_order=frameworks,
-                style_order=frameworks,
-                palette=PALETTE,
-                dashes=DASHES,
-                errorbar="sd",
-                legend=False,
-                ax=axes,
+    for (row, (measure, label)), column in product(
+        enumerate(measures.items()), range(len(recipes))
+    ):
+        axes = panels[row, column]
+        for framework in frameworks:
+            curve = averages[
+                (averages["recipe"] == recipes[column]) & (averages["framework"] == framework)
+            ]
+            mean, spread = curve[f"{measure}_mean"], curve[f"{measure}_std"].fillna(0)
+            style = {"color": PALETTE[framework], "label": framework}
+            axes.plot(curve["epoch"], mean, **style, linestyle=LINES[framework])
+            axes.fill_between(
+                curve["epoch"], mean - spread, mean + spread, **style, alpha=0.2, linewidth=0
             )
-            axes.set(xlabel="epoch", ylabel=label if column == 0 else "")
-        panels[0, column].set_title(recipe)
-        panels[0, column].set_ylim(0, panels[0, column].dataLim.y1 * 1.08)
-    accuracies = panels[1]
-    low = min(axes.get_ylim()[0] for axes in accuracies)
-    for axes in accuracies:
-        axes.set_ylim(max(low, 0), 1.01)
-    lines = [
-        Line2D([], [], color=PALETTE[name], dashes=DASHES[name] or (None, None), label=name)
-        for name in frameworks
-    ]
-    seeds = curves["seed"].nunique()
+        axes.set(xlabel="epoch", ylabel=label if column == 0 else "")
+        if row == 0:
+            axes.set(title=recipes[column], ylim=(0, axes.dataLim.y1 * 1.08))
+        else:
+            axes.set_ylim(max(0, averages["test_accuracy_mean"].min() - 0.1), 1.01)
     figure.legend(
-        handles=lines,
+        handles=panels[0, 0].get_lines(),
         loc="outside lower center",
-        ncols=len(lines),
+        ncols=len(frameworks),
         title=f"mean and standard deviation over {seeds} seeds",
     )
     return figure

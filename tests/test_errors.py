@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 import minifw
 from minifw import data, nn, optim
@@ -29,6 +29,10 @@ def network(f: Any) -> Any:
 
 def broken_network(f: Any) -> Any:
     return f.nn.Sequential(f.nn.Linear(2, 3), f.nn.Sequential(f.nn.ReLU(), f.nn.Linear(4, 1)))
+
+
+def drawn(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=Generator().manual_seed(0))
 
 
 HALF = torch.full((3, 1), 0.5)
@@ -210,7 +214,7 @@ def test_an_optimiser_is_given_parameters_and_not_tensors() -> None:
 
 
 def test_a_target_of_another_shape_warns_as_torch() -> None:
-    x, target = torch.rand(3, 1), torch.rand(3)
+    x, target = drawn(3, 1), drawn(3)
     leaf = x.clone().requires_grad_()
     with pytest.warns(UserWarning, match=r"target size .*different to the input size") as theirs:
         torch.nn.MSELoss()(leaf, target).backward()
@@ -222,7 +226,7 @@ def test_a_target_of_another_shape_warns_as_torch() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.bool], ids=str)
 def test_an_mse_target_of_another_dtype_counts_as_in_torch(dtype: torch.dtype) -> None:
-    x, target = torch.rand(3, 2), torch.tensor([[0, 1], [1, 1], [0, 0]]).to(dtype)
+    x, target = drawn(3, 2), torch.tensor([[0, 1], [1, 1], [0, 0]]).to(dtype)
     leaf = x.clone().requires_grad_()
     expected = torch.nn.MSELoss()(leaf, target)
     expected.backward()
@@ -374,7 +378,7 @@ def test_a_changed_target() -> None:
 
 # Modules that define nothing, and training.
 
-POINTS = torch.rand(10, 2), torch.rand(10, 1)
+POINTS = drawn(10, 2), drawn(10, 1)
 EMPTY = torch.empty(0, 2), torch.empty(0, 1)
 
 

@@ -130,7 +130,10 @@ def test_a_state_dict_loads_either_way(architecture: Any) -> None:
 
 
 def test_loading_copies_and_casts() -> None:
-    model, state = nn.Linear(2, 1), {"weight": torch.rand(1, 2).double(), "bias": torch.rand(1)}
+    model, state = (
+        nn.Linear(2, 1),
+        {"weight": torch.full((1, 2), 0.1).double(), "bias": torch.ones(1)},
+    )
     weight = model.weight.data
     model.load_state_dict(state)
     assert weight is model.weight.data
