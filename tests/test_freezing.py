@@ -43,7 +43,7 @@ def needed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[bool, ...]]
 
         return rule.parametric_rule(watched, *args, **options)
 
-    for name in ("linear", "normalization"):
+    for name in ("linear", "normalization", "batch_norm"):
         monkeypatch.setattr(f"minifw.nn.{name}.parametric_rule", watch)
     return asked
 

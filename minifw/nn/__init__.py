@@ -2,6 +2,7 @@
 
 from minifw.nn import functional, init
 from minifw.nn.activation import Activation, Sigmoid, Tanh
+from minifw.nn.batch_norm import BatchNorm1d
 from minifw.nn.binary_cross_entropy import BCELoss, BCEWithLogitsLoss
 from minifw.nn.combine import Add, Concatenate, Multiply, Residual
 from minifw.nn.container import ModuleList, Sequential
@@ -10,7 +11,7 @@ from minifw.nn.dropout import Dropout
 from minifw.nn.linear import Linear
 from minifw.nn.loss import HuberLoss, L1Loss, MSELoss, SmoothL1Loss
 from minifw.nn.module import Module
-from minifw.nn.normalization import BatchNorm1d, LayerNorm
+from minifw.nn.normalization import LayerNorm
 from minifw.nn.parameter import Parameter
 from minifw.nn.rectifier import ELU, GELU, LeakyReLU, ReLU, SiLU, Softplus
 from minifw.nn.shape import Flatten, Identity

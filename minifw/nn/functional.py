@@ -11,13 +11,14 @@ their list. Names and arguments are those of :mod:`torch.nn.functional`.
 """
 
 from minifw.nn.activation import activation, sigmoid, tanh
+from minifw.nn.batch_norm import batch_norm
 from minifw.nn.binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_with_logits
 from minifw.nn.combine import add, concatenate, multiply
 from minifw.nn.cross_entropy import cross_entropy, nll_loss
 from minifw.nn.dropout import dropout
 from minifw.nn.linear import linear
 from minifw.nn.loss import huber_loss, l1_loss, mse_loss, smooth_l1_loss
-from minifw.nn.normalization import batch_norm, layer_norm
+from minifw.nn.normalization import layer_norm
 from minifw.nn.rectifier import elu, gelu, leaky_relu, relu, silu, softplus
 from minifw.nn.shape import flatten
 from minifw.nn.softmax import log_softmax, softmax
