@@ -12,7 +12,7 @@ All numbers are drawn in float32 and then cast, so that a seed gives the same nu
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import torch
 from torch import Generator, Tensor
 
 import minifw
+from reference import twins
 
 __all__ = [
     "CASES",
@@ -65,7 +66,8 @@ class Case:
         options: keyword arguments of its constructor.
         training: the mode to run it in; None where the mode makes no difference.
         batched: whether the leading dimension of the inputs may have any size.
-        twin: name of the class in :mod:`torch.nn`. Default: ``module``.
+        twin: name of the class in :mod:`torch.nn`, or where it has none in
+            :mod:`reference.twins`. Default: ``module``.
     """
 
     module: str
@@ -79,7 +81,10 @@ class Case:
     @property
     def name(self) -> str:
         """The row in a word, unique in the table: constructor call, input shapes, mode."""
-        arguments = [a.name if isinstance(a, Case) else repr(a) for a in self.arguments]
+        arguments = [
+            a.name if isinstance(a, Case) else getattr(a, "__name__", repr(a))
+            for a in self.arguments
+        ]
         arguments += [f"{name}={value!r}" for name, value in self.options.items()]
         shapes = ["x".join(map(str, i.shape)) + f":{i.domain}" for i in self.inputs]
         mode = {True: ["train"], False: ["eval"], None: []}[self.training]
@@ -91,6 +96,50 @@ def _on(module: str, *shape: int, **options: Any) -> Case:
     return Case(module, inputs=(Input(shape),), **options)
 
 
+def _loss(
+    module: str, input: Input, target: Input, /, batched: bool = True, **options: Any
+) -> tuple[Case, ...]:
+    """Rows for a loss, one for each reduction."""
+    inputs = (input, replace(target, constant=True))
+    return tuple(
+        Case(module, (), inputs, {**options, "reduction": reduction}, batched=batched)
+        for reduction in ("mean", "sum", "none")
+    )
+
+
+def _class_loss(module: str, **options: Any) -> tuple[Case, ...]:
+    """Rows for a loss of five classes, of class indices."""
+    return (
+        *_loss(module, Input((4, 5)), Input((4,), "index", classes=5), **options),
+        *_loss(module, Input((3, 5, 2)), Input((3, 2), "index", classes=5), **options),
+        *_loss(module, Input((5,)), Input((), "index", classes=5), batched=False, **options),
+    )
+
+
+def _probability_loss(**options: Any) -> tuple[Case, ...]:
+    """Rows for cross-entropy with class probabilities."""
+    return (
+        *(
+            row
+            for shape in ((4, 5), (2, 5, 2, 3))
+            for row in _loss(
+                "CrossEntropyLoss", Input(shape), Input(shape, "probability"), **options
+            )
+        ),
+        *_loss(
+            "CrossEntropyLoss", Input((5,)), Input((5,), "probability"), batched=False, **options
+        ),
+    )
+
+
+_FIVE = torch.ones(5)  # drawn anew for each pass, as every buffer
+_BLOCK = Case("Sequential", (Case("Linear", (3, 4)), Case("ReLU"), Case("Linear", (4, 3))))
+_RESNET = (
+    Case("Linear", (2, 3)),
+    *(Case("Residual", (_BLOCK,)) for _ in range(2)),
+    Case("LayerNorm", (3,)),
+    Case("Linear", (3, 2)),
+)
 _NETWORK = (
     Case("Linear", (2, 6)),
     Case("ReLU"),
@@ -100,6 +149,8 @@ _NETWORK = (
     Case("Linear", (5, 1)),
     Case("Sigmoid"),
 )
+
+_ELEMENTWISE = (*("ReLU", "LeakyReLU", "Softplus", "GELU", "SiLU", "Tanh", "Sigmoid", "Identity"),)
 
 CASES: tuple[Case, ...] = (
     Case("Linear", (5, 3), (Input((4, 5)),)),
@@ -115,7 +166,7 @@ CASES: tuple[Case, ...] = (
         for shape in ((6, 7), (3, 4, 5))
         for p, training in ((0.5, True), (0.3, True), (0.3, False), (0, True), (1, True))
     ),
-    *(_on(name, *shape) for name in ("ReLU", "Tanh", "Sigmoid") for shape in ((9,), (3, 2, 4))),
+    *(_on(name, *shape) for name in _ELEMENTWISE for shape in ((9,), (3, 2, 4))),
     *(
         Case("MSELoss", (), (Input(shape), Input(shape, constant=True)), {"reduction": reduction})
         for reduction in ("mean", "sum", "none")
@@ -131,6 +182,113 @@ CASES: tuple[Case, ...] = (
         for reduction in ("mean", "sum", "none")
         for domain in ("binary", "probability")
     ),
+    *(
+        row
+        for weight in (None, torch.ones(2))
+        for pos_weight in (None, torch.ones(2))
+        for domain in ("binary", "probability")
+        for row in _loss(
+            "BCEWithLogitsLoss",
+            Input((5, 2)),
+            Input((5, 2), domain),
+            weight=weight,
+            pos_weight=pos_weight,
+        )
+    ),
+    *_loss("BCELoss", Input((5, 2), "probability"), Input((5, 2), "binary"), weight=torch.ones(2)),
+    *_loss(
+        "BCEWithLogitsLoss",
+        Input((5, 2)),
+        Input((5, 2), "binary"),
+        weight=torch.ones(5, 1),
+        batched=False,
+    ),
+    *(
+        row
+        for module, options in (
+            ("L1Loss", {}),
+            ("SmoothL1Loss", {}),
+            ("SmoothL1Loss", {"beta": 0.3}),
+            ("SmoothL1Loss", {"beta": 0.0}),
+            ("HuberLoss", {}),
+            ("HuberLoss", {"delta": 0.3}),
+        )
+        for shape in ((6,), (4, 3))
+        for row in _loss(module, Input(shape), Input(shape), True, **options)
+    ),
+    *(
+        row
+        for name in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
+        for row in _loss(name, Input(()), Input(()), batched=False)
+    ),
+    *_class_loss("NLLLoss"),
+    *_class_loss("NLLLoss", weight=_FIVE, ignore_index=1),
+    *_class_loss("CrossEntropyLoss"),
+    # torch goes back through an NLLLoss of this rank for contiguous tensors alone.
+    *_loss("CrossEntropyLoss", Input((2, 5, 2, 3)), Input((2, 2, 3), "index", classes=5)),
+    *_class_loss("CrossEntropyLoss", weight=_FIVE, ignore_index=1),
+    *_class_loss("CrossEntropyLoss", label_smoothing=0.1),
+    *_class_loss("CrossEntropyLoss", weight=_FIVE, ignore_index=1, label_smoothing=0.1),
+    *_probability_loss(),
+    *_probability_loss(weight=_FIVE, label_smoothing=0.1),
+    _on("LeakyReLU", 9, options={"negative_slope": 0.3}),
+    # More entries than a vector holds: for the last few torch passes on the gradient of NaN.
+    _on("ELU", 8, 16),
+    _on("ELU", 8, 16, options={"alpha": 0.5}),
+    _on("Softplus", 9, options={"beta": 3.0, "threshold": 1.5}),
+    _on("GELU", 9, options={"approximate": "tanh"}),
+    _on("GELU", 3, 2, 4, options={"approximate": "tanh"}),
+    _on("Activation", 9, arguments=(torch.sin, torch.cos)),
+    *(
+        _on(name, *shape, arguments=(dim,), batched=bool(shape) and dim != 0)
+        for name in ("Softmax", "LogSoftmax")
+        for shape, dim in (((4, 5), 1), ((4, 5), 0), ((3, 2, 4), 1), ((3, 2, 4), -1), ((6,), 0))
+    ),
+    _on("Flatten", 3, 2, 4),
+    _on("Flatten", 3, 2, 4, 2, options={"start_dim": 2}),
+    _on("Flatten", 3, 2, 4, options={"start_dim": 0, "end_dim": 1}),
+    _on("LayerNorm", 4, 5, arguments=(5,)),
+    _on("LayerNorm", 5, arguments=(5,), batched=False),
+    _on("LayerNorm", 2, 3, 4, 2, arguments=((4, 2),), options={"eps": 0.1}),
+    _on("LayerNorm", 3, 5, arguments=(5,), options={"bias": False}),
+    _on("LayerNorm", 3, 5, arguments=(5,), options={"elementwise_affine": False}),
+    *(
+        _on(
+            "BatchNorm1d",
+            *shape,
+            arguments=(3,),
+            options=options,
+            training=training,
+            # Training takes more than one value a channel.
+            batched=len(shape) == 3 or not (training or "track_running_stats" in options),
+        )
+        for shape in ((5, 3), (4, 3, 4))
+        for training in (True, False)
+        for options in (
+            {},
+            {"momentum": None, "eps": 0.1},
+            {"bias": False},
+            {"affine": False},
+            {"track_running_stats": False},
+        )
+    ),
+    *(
+        Case(name, (), tuple(Input(shape) for shape in shapes), batched=batched)
+        for name in ("Add", "Multiply")
+        for batched, shapes in (
+            (True, ((4, 3), (4, 3))),
+            (True, ((4, 3), (4, 1), (4, 3))),
+            (False, ((2, 4, 3), (3,))),
+            (False, ((), (3,), (3,))),
+            (False, ((4, 3),)),
+        )
+    ),
+    Case("Concatenate", (1,), (Input((4, 2)), Input((4, 3)), Input((4, 1)))),
+    Case("Concatenate", (-1,), (Input((4, 2, 2)), Input((4, 2, 3)))),
+    Case("Concatenate", (), (Input((4, 3)), Input((2, 3)))),
+    Case("Concatenate", (), (Input((4, 3)),)),
+    Case("Residual", (_BLOCK,), (Input((4, 3)),)),
+    Case("Sequential", _RESNET, (Input((4, 2)),)),
     Case("Sequential", (), (Input((4, 2)),)),
     Case("Sequential", (Case("Dropout"), Case("Linear", (2, 3))), (Input((4, 2)),), training=True),
     Case("Sequential", _NETWORK, (Input((7, 2)),), training=True),
@@ -148,16 +306,24 @@ def build(case: Case, nn: ModuleType) -> Any:
     """The module of ``case`` in ``minifw.nn`` or ``torch.nn``, in its mode; no seed is used up."""
     arguments = [build(a, nn) if isinstance(a, Case) else a for a in case.arguments]
     name = case.twin if case.twin and nn is torch.nn else case.module
+    namespace = twins if nn is torch.nn and name in twins.__all__ else nn
     with torch.random.fork_rng():
-        module = getattr(nn, name)(*arguments, **case.options)
+        module = getattr(namespace, name)(*arguments, **case.options)
     return module.train(case.training is not False)
 
 
 def pair(case: Case, generator: Generator, dtype: torch.dtype) -> tuple[Any, torch.nn.Module]:
-    """minifw's module and its twin, with equal parameters drawn from a normal distribution."""
+    """minifw's module and its twin, with equal parameters and buffers.
+
+    Parameters are drawn from a normal distribution, buffers, which may be variances or weights,
+    from U(0.5, 1.5).
+    """
     ours, twin = build(case, minifw.nn), build(case, torch.nn)
     for parameter in twin.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator)
+    for buffer in twin.buffers():
+        if buffer.is_floating_point():
+            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
     ours.load_state_dict(twin.state_dict())
     return ours.to(dtype), twin.to(dtype)
 
@@ -225,7 +391,7 @@ def trace(
 
     Returns:
         By name: "output", "input.0.grad" for each input that has a gradient, "PATH.grad" for each
-        parameter that has; several outputs are "output.0", "output.1".
+        parameter that has, PATH for each buffer; several outputs are "output.0", "output.1".
     """
     is_twin = isinstance(module, torch.nn.Module)
     module.zero_grad()
@@ -251,4 +417,6 @@ def trace(
     named |= {} if named else {f"output.{i}": tensor for i, tensor in enumerate(outputs)}
     named |= {f"input.{i}.grad": grad for i, grad in enumerate(grads) if grad is not None}
     named |= {f"{path}.grad": p.grad for path, p in module.named_parameters() if p.grad is not None}
+    # Clones, since the next pass changes running statistics in place.
+    named |= {path: buffer.clone() for path, buffer in module.named_buffers()}
     return {name: tensor.detach() for name, tensor in named.items()}

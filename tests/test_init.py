@@ -12,9 +12,27 @@ from minifw import nn
 INITIALISERS: list[tuple[str, dict[str, Any], bool]] = [
     ("uniform_", {}, True),
     ("uniform_", {"a": -2.5, "b": 0.5}, True),
+    ("normal_", {}, True),
+    ("normal_", {"mean": -2.5, "std": 0.5}, True),
     ("zeros_", {}, False),
-    ("xavier_uniform_", {}, True),
-    ("xavier_uniform_", {"gain": 5 / 3}, True),
+    ("ones_", {}, False),
+    ("constant_", {"val": 0.3}, False),
+    *(
+        (f"xavier_{name}_", options, True)
+        for name in ("uniform", "normal")
+        for options in ({}, {"gain": 5 / 3})
+    ),
+    *(
+        (f"kaiming_{name}_", options, True)
+        for name in ("uniform", "normal")
+        for options in (
+            {},
+            {"nonlinearity": "relu", "mode": "fan_out"},
+            {"nonlinearity": "tanh"},
+            {"a": 0.2, "mode": "FAN_IN"},
+            {"a": 5**0.5},
+        )
+    ),
 ]
 SHAPES = [(25, 2), (1, 25), (4, 4), (6, 3, 5), (2, 3, 4, 5)]
 
@@ -66,3 +84,39 @@ def test_a_generator_leaves_the_global_one_alone() -> None:
     before = torch.get_rng_state()
     nn.Linear(3, 3, generator=Generator().manual_seed(0))
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["linear"], ["conv2d"], ["sigmoid"], ["tanh"], ["relu"], ["selu"], ["leaky_relu"]),
+        *(["leaky_relu", 0.3], ["leaky_relu", 1], ["relu", 0.3]),
+    ],
+    ids=str,
+)
+def test_gains(arguments: list[Any]) -> None:
+    assert torch.nn.init.calculate_gain(*arguments) == nn.init.calculate_gain(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("xavier_normal_", (3,), {}),
+        ("kaiming_normal_", (3,), {}),
+        ("kaiming_uniform_", (3, 2), {"mode": "fan_mean"}),
+        ("kaiming_uniform_", (3, 2), {"nonlinearity": "gelu"}),
+        ("kaiming_uniform_", (3, 2), {"a": "steep"}),
+        ("kaiming_uniform_", (3, 2), {"a": True}),
+    ],
+)
+def test_errors_are_torchs(name: str, shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    for init in (torch.nn.init, nn.init):
+        with pytest.raises(ValueError):  # noqa: PT011 -- of two frameworks
+            getattr(init, name)(torch.ones(shape), **options)
+
+
+def test_empty_tensors_are_left_with_torchs_warning() -> None:
+    for init in (torch.nn.init, nn.init):
+        for name in ("kaiming_uniform_", "kaiming_normal_"):
+            with pytest.warns(UserWarning, match="zero-element tensors is a no-op"):
+                getattr(init, name)(torch.ones(0, 3))

@@ -1,22 +1,35 @@
 """Activations: element-wise functions, each beside its derivative."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
 from minifw.nn.rule import Pullback
 
-__all__ = ["ReLU", "Sigmoid", "Tanh", "relu", "sigmoid", "tanh"]
+__all__ = ["Activation", "Sigmoid", "Tanh", "activation", "sigmoid", "tanh"]
 
 
-def relu(input: Tensor) -> tuple[Tensor, Pullback]:
-    """max(x, 0), elementwise; its derivative is 1 where the output is positive and 0 elsewhere.
+def activation(
+    input: Tensor, function: Callable[[Tensor], Tensor], derivative: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Pullback]:
+    """function(x), elementwise, of the user's; its derivative is derivative(x).
 
-    As in torch, the derivative at 0 is 0, and NaN passes its gradient on.
+    Raises:
+        RuntimeError: the function or its derivative returns another shape than that of the input.
     """
-    output = torch.relu(input)
-    # Where the output is 0, it is itself the gradient: nothing else need be made or remembered.
-    return output, lambda grad_output: torch.where(output.bool(), grad_output, output)
+
+    def value(name: str, of: Callable[[Tensor], Tensor]) -> Tensor:
+        values = of(input)
+        if values.shape != input.shape:
+            raise RuntimeError(
+                f"expected {name} of the activation to return shape {list(input.shape)}, that of "
+                f"its input, got {list(values.shape)}; it must work elementwise"
+            )
+        return values
+
+    return value("function", function), lambda grad: grad * value("derivative", derivative)
 
 
 def tanh(input: Tensor) -> tuple[Tensor, Pullback]:
@@ -36,16 +49,55 @@ def sigmoid(input: Tensor) -> tuple[Tensor, Pullback]:
     return output, lambda grad_output: grad_output * (1 - output) * output
 
 
-class ReLU(Module):
-    """max(x, 0), elementwise.
+class Activation(Module):
+    """An element-wise function from two functions of the user: itself and its derivative.
+
+    ::
+
+        square = nn.Activation(torch.square, lambda x: 2 * x)
+
+        class Sine(nn.Activation):
+            def function(self, input): return torch.sin(input)
+            def derivative(self, input): return torch.cos(input)
+
+    Args:
+        function: maps a tensor to one of its shape.
+        derivative: maps the same tensor to the derivative of ``function`` there.
 
     Shape: input and output (\\*), any shape.
 
-    Source: reports 000 to 004; :class:`torch.nn.ReLU`.
+    Raises:
+        TypeError: only one of the two is given, or none where the class defines none.
+
+    Source: report 001.
     """
 
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor] | None = None,
+        derivative: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        if (function is None) != (derivative is None) or (
+            function is None and type(self).function is Activation.function
+        ):
+            raise TypeError(
+                "Activation expects a function and its derivative; pass both, or define both as "
+                "methods of a subclass"
+            )
+        if function is not None and derivative is not None:
+            self.function = function  # type: ignore[assignment, method-assign]
+            self.derivative = derivative  # type: ignore[assignment, method-assign]
+
+    def function(self, input: Tensor) -> Tensor:
+        """Return the values, of the shape of ``input``."""
+        raise NotImplementedError(f"{type(self).__name__} defines no function")
+
+    def derivative(self, input: Tensor) -> Tensor:
+        """Return the derivative of :meth:`function` at ``input``, in its shape."""
+        raise NotImplementedError(f"{type(self).__name__} defines no derivative")
+
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
-        return relu(input)
+        return activation(input, self.function, self.derivative)
 
 
 class Tanh(Module):

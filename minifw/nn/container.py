@@ -1,15 +1,91 @@
-"""Containers: modules made of modules. None of them needs a backward of its own."""
+"""Containers: modules made of modules in an order. None of them needs a backward of its own."""
 
-from collections.abc import Iterator
-from typing import Any, overload
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, overload
 
 from minifw.nn.module import Module
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, forward_pass, not_differentiated
 
-__all__ = ["Sequential"]
+__all__ = ["ModuleList", "Sequential"]
 
 
-class Sequential(Module):
+class _Ordered(Module):
+    """Modules that are also reached by their place, as in a list."""
+
+    def _place(self, name: str, module: object) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(
+                f"{type(self).__name__} expects modules of minifw.nn, got {type(module).__name__} "
+                f"at {name!r}"
+            )
+        setattr(self, name, module)
+
+    def _renumber(self, modules: Iterable[object]) -> None:
+        for name, _ in list(self._child_places()):
+            delattr(self, name)
+        for place, module in enumerate(modules):
+            self._place(str(place), module)
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; returns the container."""
+        self._place(str(len(self)), module)
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add modules at the end; returns the container."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Add a module before that at ``index``; all are then named by their place."""
+        modules = list(self)
+        modules.insert(index, module)
+        self._renumber(modules)
+        return self
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self._place([name for name, _ in self._child_places()][index], module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        modules = list(self)
+        del modules[index]
+        self._renumber(modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self._child_places())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class ModuleList(_Ordered):
+    """Modules in a list, for a ``forward`` that calls them as it likes.
+
+    Indexing, slicing, iteration and ``len`` are those of a list; names in the state_dict are the
+    places.
+
+    Args:
+        modules: the modules. Default: none.
+
+    Raises:
+        TypeError: one of them is not a module.
+
+    Source: report 003 (modules of any shape); :class:`torch.nn.ModuleList`.
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ModuleList": ...
+    def __getitem__(self, index: int | slice) -> Module:
+        return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
+
+
+class Sequential(_Ordered):
     """Call modules one after the other, each on the output of the one before.
 
     Args:
@@ -22,18 +98,20 @@ class Sequential(Module):
     """
 
     def __init__(self, *modules: Module | dict[str, Module]) -> None:
-        named: dict[str, Any] = (
-            modules[0]
-            if len(modules) == 1 and isinstance(modules[0], dict)
-            else {str(index): module for index, module in enumerate(modules)}
-        )
-        for name, module in named.items():
-            if not isinstance(module, Module):
-                raise TypeError(
-                    f"Sequential expects modules of minifw.nn, got {type(module).__name__} "
-                    f"at {name!r}"
-                )
-            setattr(self, name, module)
+        if len(modules) == 1 and isinstance(modules[0], dict):
+            for name, module in modules[0].items():
+                self._place(name, module)
+        else:
+            self._renumber(modules)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: int | slice) -> Module:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._child_places())[index]))
+        return list(self)[index]
 
     def forward(self, input: Any) -> Any:
         for module in self:
@@ -46,11 +124,7 @@ class Sequential(Module):
         recording = forward_pass.recording
         pullbacks = []
         for module in modules:
-            try:
-                input, pullback = module.rule(input)
-            except Exception as error:
-                vars(error).setdefault("failed_in", module)
-                raise
+            input, pullback = module.call_rule(input)
             if recording:
                 pullbacks.append(pullback)
 
@@ -74,18 +148,3 @@ class Sequential(Module):
             return pullbacks.pop()(*grads, needs_input_grad=False)
 
         return input, pullback_chain
-
-    def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self._child_places())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
-    def __getitem__(self, index: int | slice) -> Module:
-        if isinstance(index, slice):
-            return Sequential(dict(list(self._child_places())[index]))
-        return list(self)[index]

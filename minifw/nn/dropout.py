@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.rule import Pullback
+from minifw.nn.rule import Pullback, refuse_inplace
 
 __all__ = ["Dropout", "dropout"]
 
@@ -36,6 +36,7 @@ class Dropout(Module):
 
     Args:
         p: probability of an entry to be zeroed. Default: 0.5.
+        inplace: refused when True.
         generator: source of the masks. Default: torch's global generator.
 
     Shape: input and output (\\*), any shape.
@@ -46,7 +47,10 @@ class Dropout(Module):
     Source: report 000; :class:`torch.nn.Dropout`.
     """
 
-    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None
+    ) -> None:
+        refuse_inplace(inplace)
         if not 0 <= p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
         self.p = p

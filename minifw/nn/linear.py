@@ -126,12 +126,10 @@ class Linear(Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the parameters anew, as torch does."""
-        bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
-        # torch's way to the same bound, kaiming_uniform_(a=sqrt(5)), whose rounding it has.
-        gain = math.sqrt(2.0 / (1 + math.sqrt(5) ** 2))
-        weight_bound = math.sqrt(3.0) * (gain * bound)
-        init.uniform_(self.weight, -weight_bound, weight_bound, generator)
+        # The same bound as that of the bias, by torch's way to it, whose rounding it has.
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         if self.bias is not None:
+            bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
             init.uniform_(self.bias, -bound, bound, generator)
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:

@@ -1,4 +1,4 @@
-"""Losses: how far an output is from its target, and the gradient in the output.
+"""Loss, the base class, and the losses of regression, each beside its derivative.
 
 A loss is differentiated in its input alone; its target is a constant.
 """
@@ -14,21 +14,32 @@ from torch import Tensor
 from minifw.nn.module import Module
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback
 
-__all__ = ["BCELoss", "Loss", "MSELoss", "binary_cross_entropy", "mse_loss"]
+__all__ = [
+    "HuberLoss",
+    "L1Loss",
+    "Loss",
+    "MSELoss",
+    "SmoothL1Loss",
+    "huber_loss",
+    "l1_loss",
+    "mse_loss",
+    "smooth_l1_loss",
+]
 
 
-def _check_reduction(reduction: str) -> None:
+def check_reduction(reduction: str) -> None:
+    """Raise ValueError for an unknown reduction."""
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(
             f"{reduction!r} is not a valid value for reduction; use 'mean', 'sum' or 'none'"
         )
 
 
-def _reduce(
+def reduce(
     loss: Tensor, derivative: Callable[[], Tensor], reduction: str, factor: float = 1.0
 ) -> tuple[Tensor, Pullback]:
     """Reduce elementwise losses whose derivative in the input is ``factor * derivative()``."""
-    _check_reduction(reduction)
+    check_reduction(reduction)
     if reduction == "mean":
         factor = factor / loss.numel() if loss.numel() else math.nan
         output = loss.mean()
@@ -36,6 +47,33 @@ def _reduce(
         output = loss.sum() if reduction == "sum" else loss
     # The factors meet before they meet the tensor: one pass over it instead of three.
     return output, lambda grad_output: derivative() * (grad_output * factor)
+
+
+def _regression_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str,
+    function: Callable[[Tensor], Tensor],
+    derivative: Callable[[Tensor], Tensor],
+    factor: float = 1.0,
+) -> tuple[Tensor, Pullback]:
+    """function(x - t), reduced; its derivative in x is factor * derivative(x - t)."""
+    if input.shape != target.shape:
+        warnings.warn(
+            f"Using a target size ({target.size()}) that is different to the input size "
+            f"({input.size()}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
+            stacklevel=3,
+        )
+    if input.dtype != target.dtype:
+        target = target.to(torch.result_type(input, target))  # bool cannot be subtracted
+    difference = input - target
+    output, pullback = reduce(
+        function(difference), lambda: derivative(difference), reduction, factor
+    )
+    if (difference.shape, difference.dtype) == (input.shape, input.dtype):
+        return output, pullback
+    return output, lambda grad: pullback(grad).sum_to_size(input.shape).to(input)
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Tensor, Pullback]:
@@ -49,57 +87,60 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Te
         ValueError: reduction is unknown.
         RuntimeError: shapes cannot be broadcast. Shapes that can be give torch's UserWarning.
     """
-    if input.shape != target.shape:
-        warnings.warn(
-            f"Using a target size ({target.size()}) that is different to the input size "
-            f"({input.size()}). This will likely lead to incorrect results due to broadcasting. "
-            "Please ensure they have the same size.",
-            stacklevel=2,
-        )
-    if input.dtype != target.dtype:
-        target = target.to(torch.result_type(input, target))  # bool cannot be subtracted
-    difference = input - target
-    output, pullback = _reduce(difference.square(), lambda: difference, reduction, factor=2.0)
-    if input.shape == target.shape and input.dtype == difference.dtype:
-        return output, pullback
-    return output, lambda grad_output: pullback(grad_output).sum_to_size(input.shape).to(input)
+    return _regression_loss(input, target, reduction, torch.square, lambda x: x, factor=2.0)
 
 
-def binary_cross_entropy(
-    input: Tensor, target: Tensor, reduction: str = "mean"
-) -> tuple[Tensor, Pullback]:
-    """-(t log x + (1 - t) log(1 - x)), reduced; its derivative in x is (x - t) / (x (1 - x)).
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Tensor, Pullback]:
+    """Absolute error |x - t|, reduced; its derivative in x is sign(x - t), 0 at 0.
 
-    As in torch, each logarithm is at least -100 and the denominator at least 1e-12, so that both
-    are finite for x of exactly 0 and 1.
-
-    Shape: input and target (\\*), equal; output: scalar, or (\\*) for reduction "none".
-
-    Raises:
-        ValueError: shapes differ, or reduction is unknown.
-        RuntimeError: dtypes differ, or an entry of input or target is not in [0, 1].
+    Shape and Raises: as :func:`mse_loss`.
     """
-    if input.shape != target.shape:
-        raise ValueError(
-            f"target shape {list(target.shape)} must be the same as input shape "
-            f"{list(input.shape)}; reshape one of them"
-        )
-    if input.dtype != target.dtype:
-        raise RuntimeError(
-            f"expected target of {input.dtype}, as the input, got {target.dtype}; convert one of "
-            "them with .to()"
-        )
-    for name, tensor in (("input", input), ("target", target)):
-        if tensor.numel():
-            low, high = (bound.item() for bound in torch.aminmax(tensor))
-            if not (low >= 0 and high <= 1):  # so that NaN fails too
-                raise RuntimeError(
-                    f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
-                    + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
-                )
-    loss = (target - 1) * (-input).log1p().clamp(min=-100) - target * input.log().clamp(min=-100)
-    return _reduce(
-        loss, lambda: (input - target) / ((1 - input) * input).clamp(min=1e-12), reduction
+    return _regression_loss(input, target, reduction, torch.abs, torch.sign)
+
+
+def smooth_l1_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
+) -> tuple[Tensor, Pullback]:
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = x - t; reduced.
+
+    Its derivative in x is d / beta, held between -1 and 1. For beta = 0 it is :func:`l1_loss`.
+
+    Shape and Raises: as :func:`mse_loss`; also RuntimeError for a negative beta.
+    """
+    if beta < 0:
+        raise RuntimeError(f"smooth_l1_loss expects a beta of at least 0, got {beta}")
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+
+    def function(difference: Tensor) -> Tensor:
+        distance = difference.abs()
+        near = distance * distance * (0.5 / beta)
+        return torch.where(distance < beta, near, distance - 0.5 * beta)
+
+    return _regression_loss(
+        input, target, reduction, function, lambda difference: (difference / beta).clamp(-1, 1)
+    )
+
+
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
+) -> tuple[Tensor, Pullback]:
+    """d^2 / 2 where |d| < delta, else delta (|d| - delta / 2), with d = x - t; reduced.
+
+    Its derivative in x is d, held between -delta and delta.
+
+    Shape and Raises: as :func:`mse_loss`; also RuntimeError for a delta of 0 or less.
+    """
+    if delta <= 0:
+        raise RuntimeError(f"huber_loss expects a delta above 0, got {delta}")
+
+    def function(difference: Tensor) -> Tensor:
+        distance = difference.abs()
+        far = (distance - 0.5 * delta) * delta
+        return torch.where(distance < delta, distance * distance * 0.5, far)
+
+    return _regression_loss(
+        input, target, reduction, function, lambda difference: difference.clamp(-delta, delta)
     )
 
 
@@ -116,7 +157,7 @@ class Loss(Module):
     """
 
     def __init__(self, reduction: str = "mean") -> None:
-        _check_reduction(reduction)
+        check_reduction(reduction)
         self.reduction = reduction
 
     def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
@@ -155,16 +196,56 @@ class MSELoss(Loss):
         return mse_loss(input, target, self.reduction)
 
 
-class BCELoss(Loss):
-    """Binary cross-entropy -(t log x + (1 - t) log(1 - x)) of probabilities x.
+class L1Loss(Loss):
+    """Absolute error |x - t|.
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
 
-    Shape: input and target (\\*), equal; output: scalar, or (\\*) for reduction "none".
+    Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
 
-    Source: report 000; :class:`torch.nn.BCELoss`.
+    Source: :class:`torch.nn.L1Loss`.
     """
 
     def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return binary_cross_entropy(input, target, self.reduction)
+        return l1_loss(input, target, self.reduction)
+
+
+class SmoothL1Loss(Loss):
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = x - t.
+
+    Args:
+        reduction: "mean" over all entries, "sum", or "none". Default: "mean".
+        beta: distance from which it is linear. Default: 1.0.
+
+    Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
+
+    Source: Girshick (2015), Fast R-CNN; :class:`torch.nn.SmoothL1Loss`.
+    """
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = beta
+
+    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+        return smooth_l1_loss(input, target, self.reduction, self.beta)
+
+
+class HuberLoss(Loss):
+    """d^2 / 2 where |d| < delta, else delta (|d| - delta / 2), with d = x - t.
+
+    Args:
+        reduction: "mean" over all entries, "sum", or "none". Default: "mean".
+        delta: distance from which it is linear. Default: 1.0.
+
+    Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
+
+    Source: Huber (1964), Robust estimation of a location parameter; :class:`torch.nn.HuberLoss`.
+    """
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = delta
+
+    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+        return huber_loss(input, target, self.reduction, self.delta)

@@ -1,12 +1,11 @@
-"""Module: the tree of layers, their parameters and modes, and the explicit backward pass."""
+"""Module: what every layer, loss and model is, and the explicit backward pass."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from minifw.nn.parameter import Parameter
 from minifw.nn.rule import (
     NOT_DIFFERENTIATED,
     Pullback,
@@ -16,11 +15,12 @@ from minifw.nn.rule import (
     version,
 )
 from minifw.nn.tape import Tape
+from minifw.nn.tree import ModuleTree
 
 __all__ = ["Module"]
 
 
-class Module:
+class Module(ModuleTree):
     """Base class of every layer, loss and model.
 
     A subclass assigns parameters and sub-modules to attributes and defines one of two methods. It
@@ -40,13 +40,14 @@ class Module:
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
     """
 
-    training: bool = True
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
+    _backward_hooks: dict["_Handle", Callable[..., Any]]
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
-        # The calls not yet gone back through: outputs, tensors to watch, their versions, pullback.
-        module._calls = []
+        # _calls are those not yet gone back through: outputs, tensors to watch, their versions,
+        # pullback. _buffers are names, and whether the state_dict has them.
+        vars(module).update(_calls=[], _buffers={}, _backward_hooks={})
         return module
 
     def __init_subclass__(cls) -> None:
@@ -83,7 +84,7 @@ class Module:
             return forward_pass.tape.call(self, inputs, options)
         inputs = _own_tensors(inputs)
         try:
-            output, pullback = self.rule(*inputs, **options)
+            output, pullback = self.call_rule(*inputs, **options)
         except Exception as error:
             self._name_the_failed(error)
             raise
@@ -99,6 +100,58 @@ class Module:
             versions = [version(tensor) for tensor in tensors]
             self._calls.append((outputs, tensors, versions, pullback))
         return output
+
+    def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
+        """:meth:`rule`, with the backward hooks, and its errors marked with this module."""
+        try:
+            output, pullback = self.rule(*inputs, **options)
+        except Exception as error:
+            vars(error).setdefault("failed_in", self)  # the innermost is the one to name
+            raise
+        if not self._backward_hooks:
+            return output, pullback
+
+        def pullback_and_hooks(*grad_outputs: Any, **options: Any) -> Any:
+            grads = pullback(*grad_outputs, **options)
+            for hook in list(self._backward_hooks.values()):
+                replaced = hook(self, as_tuple(grads), grad_outputs)
+                if replaced is not None:
+                    several = as_tuple(replaced)
+                    grads = several if len(several) > 1 else several[0]
+            return grads
+
+        return output, pullback_and_hooks
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> "_Handle":
+        """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
+
+        So the gradient of any tensor in between can be read, since each is the output of a module,
+        within a :class:`Sequential` or a ``forward`` alike::
+
+            grads = []
+            handle = model[1].register_full_backward_hook(
+                lambda module, grad_input, grad_output: grads.append(grad_output[0])
+            )
+            model(x)
+            model.backward(grad_output)  # grads[0] is the gradient of the output of model[1]
+            handle.remove()
+
+        A module called several times calls its hook as often, the latest call first. A pass with
+        ``needs_input_grad=False`` leaves out, as torch does, what only frozen modules lie behind.
+
+        Args:
+            hook: called with two tuples, the gradients of inputs and of outputs, None for one that
+                is not computed; what it returns, if not None, replaces the gradient of the input
+                (a tuple for several). It applies to calls after it was registered.
+
+        Returns:
+            A handle whose ``remove()`` takes the hook away.
+
+        Source: :meth:`torch.nn.Module.register_full_backward_hook`; report 003 (``grad_v``).
+        """
+        handle = _Handle(self._backward_hooks)
+        self._backward_hooks[handle] = hook
+        return handle
 
     def _name_the_failed(self, error: Exception) -> None:
         failed = vars(error).pop("failed_in", self)
@@ -149,197 +202,20 @@ class Module:
             return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
         return None if grad is NOT_DIFFERENTIATED else grad
 
-    # The tree. It is read off the attributes, in the order of their first assignment.
-
-    def __setattr__(self, name: str, value: object) -> None:
-        present = vars(self).get(name)
-        if isinstance(present, Module) and not isinstance(value, Module | Parameter | None):
-            raise TypeError(
-                f"cannot assign {type(value).__name__} as child module {name!r} of "
-                f"{type(self).__name__} (Module or None expected); del {name} first"
-            )
-        if isinstance(present, Parameter) and not isinstance(value, Parameter | None):
-            raise TypeError(
-                f"cannot assign {type(value).__name__} as parameter {name!r} of "
-                f"{type(self).__name__} (Parameter or None expected); to change its values assign "
-                f"to {name}.data"
-            )
-        super().__setattr__(name, value)
-
-    def _child_places(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules assigned to this one, each with its name; a shared module has several."""
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
-        """The modules assigned to this one, each once, with its name."""
-        seen: set[Module] = set()
-        for name, child in self._child_places():
-            if child not in seen:
-                seen.add(child)
-                yield name, child
-
-    def children(self) -> Iterator["Module"]:
-        """The modules assigned to this one, each once."""
-        for _, child in self.named_children():
-            yield child
-
-    def _named_places(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """Every path that leads to a module; a shared module has several."""
-        yield prefix, self
-        for name, child in self._child_places():
-            yield from child._named_places(f"{prefix}.{name}" if prefix else name)
-
-    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
-        """This module and all below it, each once, with its path ("" for this one)."""
-        seen: set[Module] = set()
-        for path, module in self._named_places():
-            if module not in seen:
-                seen.add(module)
-                yield path, module
-
-    def modules(self) -> Iterator["Module"]:
-        """This module and all below it, each once."""
-        for _, module in self.named_modules():
-            yield module
-
-    def _named_parameter_places(self) -> Iterator[tuple[str, Parameter]]:
-        for path, module in self._named_places():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter):
-                    yield (f"{path}.{name}" if path else name), value
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """The parameters of this module and all below it, each once, with its path."""
-        seen: set[int] = set()
-        for path, parameter in self._named_parameter_places():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield path, parameter
-
-    def parameters(self) -> Iterator[Parameter]:
-        """The parameters of this module and all below it, each once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
-
-    def apply(self, function: Callable[["Module"], object]) -> Self:
-        """Call ``function`` on every module below this one, then on this one, as torch does."""
-        for child in self.children():
-            child.apply(function)
-        function(self)
-        return self
-
-    def is_trained(self) -> bool:
-        """Whether any parameter here or below has ``requires_grad``."""
-        for value in vars(self).values():
-            if isinstance(value, Parameter):
-                trained = value.requires_grad
-            elif isinstance(value, Module):
-                trained = value.is_trained()
-            else:
-                continue
-            if trained:
-                return True
-        return False
-
-    # Modes and state.
-
-    def train(self, mode: bool = True) -> Self:
-        """Set training mode (dropout at work) here and below."""
-        if not isinstance(mode, bool):
-            raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
-        for module in self.modules():
-            module.training = mode
-        return self
-
-    def eval(self) -> Self:
-        """Set evaluation mode here and below."""
-        return self.train(False)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Set ``requires_grad`` of every parameter; False freezes them."""
-        for parameter in self.parameters():
-            parameter.requires_grad = requires_grad
-        return self
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Reset the gradients of every parameter to None, or to zeros."""
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad = None if set_to_none else torch.zeros_like(parameter.grad)
-
-    def to(self, *args: Any, **options: Any) -> Self:
-        """Move and cast every parameter, as :meth:`torch.Tensor.to`; returns the module.
-
-        Raises:
-            TypeError: the dtype is not floating-point; nothing has been cast.
-        """
-        moved = [(p, p.data.to(*args, **options)) for p in self.parameters()]
-        for parameter, data in moved:
-            if parameter.dtype.is_floating_point and not data.is_floating_point():
-                raise TypeError(f"to only accepts floating-point dtypes, but got {data.dtype}")
-        for parameter, data in moved:
-            parameter.data = data
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad.to(*args, **options)
-        return self
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The parameters' tensors by path, in torch's keys and order; shared, not copied."""
-        return {path: parameter.data for path, parameter in self._named_parameter_places()}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
-        """Copy ``state_dict``, of this framework or of torch, into the parameters.
-
-        Args:
-            state_dict: tensors by path.
-            strict: whether the keys must be exactly those of :meth:`state_dict`. Default: True.
-
-        Raises:
-            RuntimeError: keys are missing or unexpected, or shapes differ; all of them are listed,
-                and nothing has been copied.
-        """
-        own = self.state_dict()
-        faults = []
-        if strict:
-            faults += [f"missing key {key!r}" for key in own if key not in state_dict]
-            faults += [f"unexpected key {key!r}" for key in state_dict if key not in own]
-        shared = [key for key in own if key in state_dict]
-        faults += [
-            f"size mismatch for {key!r}: expected shape {list(own[key].shape)}, "
-            f"got {list(state_dict[key].shape)}"
-            for key in shared
-            if own[key].shape != state_dict[key].shape
-        ]
-        if faults:
-            raise RuntimeError(
-                f"cannot load state_dict into {type(self).__name__}: " + "; ".join(faults)
-            )
-        for key in shared:
-            own[key].copy_(state_dict[key].detach())
-
     def __getstate__(self) -> dict[str, Any]:
         # A copy shares no pending backward pass: its closures would fill the original's gradients.
         return {**vars(self), "_calls": []}
 
-    # Representation, as torch.
 
-    def extra_repr(self) -> str:
-        """The constructor arguments worth showing."""
-        return ""
+class _Handle:
+    """What takes a hook away."""
 
-    def _describe(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
+    def __init__(self, hooks: dict["_Handle", Callable[..., Any]]) -> None:
+        self._hooks = hooks
 
-    def __repr__(self) -> str:
-        lines = [
-            f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._child_places()
-        ]
-        if not lines:
-            return self._describe()
-        head = [self.extra_repr()] if self.extra_repr() else []
-        return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+    def remove(self) -> None:
+        """Take the hook away, if that has not been done."""
+        self._hooks.pop(self, None)
 
 
 def _own_tensors(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -70,10 +70,10 @@ def parametric_rule(
     """The rule of a module with a weight and a bias, from a function of its input and their values.
 
     Args:
-        function: ``function(input, weight, bias, **options)`` returns output and pullback; the
-            pullback takes the gradient of the output and ``needs_input_grad``, a bool for each of
-            the three, and returns their gradients, None where none is needed. Those of weight and
-            bias must be new tensors.
+        function: ``function(input, weight=..., bias=..., **options)`` returns output and pullback;
+            the pullback takes the gradient of the output and ``needs_input_grad``, a bool for each
+            of the three, and returns their gradients, None where none is needed. Those of weight
+            and bias must be new tensors.
         input: the input of the module.
         weight, bias: its parameters; None for one that it does without.
         options: passed on to ``function``.
@@ -83,7 +83,7 @@ def parametric_rule(
     """
     weight_data = None if weight is None else weight.data
     bias_data = None if bias is None else bias.data
-    output, pullback = function(input, weight_data, bias_data, **options)
+    output, pullback = function(input, weight=weight_data, bias=bias_data, **options)
     then = version(weight_data)
 
     def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Tensor | None:
@@ -104,6 +104,18 @@ def parametric_rule(
         return cast("Tensor | None", grad_input)
 
     return output, pull_and_add
+
+
+def refuse_inplace(inplace: bool) -> None:
+    """Raise NotImplementedError for torch's ``inplace=True``.
+
+    A rule leaves its input as it is, since the pullback of the module that made it may need it.
+    """
+    if inplace:
+        raise NotImplementedError(
+            "inplace=True is not supported: the backward pass may need the input as it was; leave "
+            "inplace out"
+        )
 
 
 def as_tuple(output: Any) -> tuple[Any, ...]:

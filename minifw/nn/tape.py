@@ -66,11 +66,7 @@ class Tape:
             if isinstance(tensor, Tensor):
                 self._check(f"a tensor given to {type(module).__name__}", tensor)
         values = [value.data if type(value) is Parameter else value for value in inputs]
-        try:
-            output, pullback = module.rule(*values, **options)
-        except Exception as error:
-            vars(error).setdefault("failed_in", module)  # the innermost is the one to name
-            raise
+        output, pullback = module.call_rule(*values, **options)
         for tensor in as_tuple(output):
             self._add(tensor)
         if forward_pass.recording:

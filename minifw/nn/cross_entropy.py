@@ -1,0 +1,246 @@
+"""Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from minifw.nn.loss import Loss, check_reduction
+from minifw.nn.rule import Pullback
+from minifw.nn.softmax import log_softmax
+
+__all__ = ["CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"]
+
+
+def _class_dim(input: Tensor) -> int:
+    return 0 if input.dim() == 1 else 1
+
+
+def _check_weight(weight: Tensor | None, input: Tensor) -> None:
+    classes = input.shape[_class_dim(input)]
+    if weight is not None and (weight.shape, weight.dtype) != ((classes,), input.dtype):
+        raise RuntimeError(
+            f"expected weight of shape [{classes}] and {input.dtype}, one for each class, got "
+            f"{list(weight.shape)} and {weight.dtype}"
+        )
+
+
+def _choose(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where target classes are ignored, their weights (0 if ignored), and their places in input.
+
+    The places are those that ``gather`` and ``scatter`` take; where ignored they are 0.
+    """
+    if not input.dim():
+        raise ValueError("expected an input of shape (C) or (N, C, *), got a scalar")
+    _check_weight(weight, input)
+    if target.dtype not in (torch.long, torch.uint8):
+        raise RuntimeError(
+            f"expected a target of class indices, torch.int64 or uint8, got {target.dtype}; class "
+            "probabilities must be floating-point and have the shape of the input"
+        )
+    dim = _class_dim(input)
+    expected = input.shape[:dim] + input.shape[dim + 1 :]
+    if target.shape != expected and (dim or target.shape != (1,)):
+        error = RuntimeError if dim and target.shape[:1] == expected[:1] else ValueError
+        raise error(
+            f"expected target of shape {list(expected)}, the input's {list(input.shape)} without "
+            f"its classes, got {list(target.shape)}"
+        )
+    ignored = target == ignore_index
+    classes = target.long().masked_fill(ignored, 0)
+    if classes.numel() and not 0 <= classes.min() <= classes.max() < input.shape[dim]:
+        raise IndexError(
+            f"target out of bounds: expected classes 0 to {input.shape[dim] - 1}, or "
+            f"ignore_index {ignore_index}, got {target.min().item()} to {target.max().item()}"
+        )
+    factors = torch.ones_like(classes, dtype=input.dtype) if weight is None else weight[classes]
+    return ignored, factors.masked_fill(ignored, 0), classes.view(expected).unsqueeze(dim)
+
+
+def _reduce_weighted(
+    loss: Tensor, total: Tensor | float, reduction: str
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The losses reduced, "mean" as their sum over ``total``, and the pullback to each of them."""
+    check_reduction(reduction)
+    if reduction == "mean":
+        return loss.sum() / total, lambda grad_output: grad_output / total
+    return loss.sum() if reduction == "sum" else loss, lambda grad_output: grad_output
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> tuple[Tensor, Pullback]:
+    """-w_t x_t of the target class t, reduced; the gradient is -w_t in x_t and 0 elsewhere.
+
+    Targets of ``ignore_index`` give 0. With reduction "mean" the sum is divided by that of the w_t
+    not ignored.
+
+    Shape:
+        - input: (C) or (N, C, \\*), log-probabilities; target: () or (N, \\*), class indices.
+        - weight: (C). output: scalar, or as the target for reduction "none".
+
+    Raises:
+        ValueError: batch sizes differ, or reduction is unknown.
+        RuntimeError: other shapes do not fit; target is neither int64 nor uint8.
+        IndexError: a target is neither a class nor ``ignore_index``.
+    """
+    ignored, factors, places = _choose(input, target, weight, ignore_index)
+    dim = _class_dim(input)
+    chosen = input.gather(dim, places).view(target.shape)
+    loss = -(chosen * factors).masked_fill(ignored, 0)
+    output, pullback_reduce = _reduce_weighted(loss, factors.sum(), reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        grad = -(factors * pullback_reduce(grad_output)).masked_fill(ignored, 0)
+        return torch.zeros_like(input).scatter(dim, places, grad.view(places.shape))
+
+    return output, pullback
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Pullback]:
+    """-sum_c w_c q_c log p_c, with p the softmax of the input, reduced.
+
+    q is 1 in the target class, or the target where it has the shape of the input; smoothed it is
+    (1 - label_smoothing) q + label_smoothing / C. With G the gradient of each sample's loss::
+
+        grad_input = G (p sum_c w_c q_c - w q)
+
+    With reduction "mean" the sum is divided by that of w_t for class indices t not ignored, and by
+    the number of samples for class probabilities.
+
+    Shape:
+        - input: (C) or (N, C, \\*), logits; weight: (C).
+        - target: () or (N, \\*), class indices; or as the input, class probabilities.
+        - output: scalar, or (N, \\*) for reduction "none".
+
+    Raises:
+        ValueError, RuntimeError, IndexError: as :func:`nll_loss`.
+        RuntimeError: probabilities with an ignore_index of 0 or more; label_smoothing above 1.
+    """
+    if label_smoothing > 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0, got {label_smoothing}")
+    label_smoothing = max(label_smoothing, 0.0)  # as torch
+    dim = _class_dim(input)
+    log_probabilities, pullback_softmax = log_softmax(input, dim)
+    probabilities = target.shape == input.shape
+    if not probabilities and not label_smoothing:
+        output, pullback_nll = nll_loss(log_probabilities, target, weight, ignore_index, reduction)
+        return output, lambda grad_output: pullback_softmax(pullback_nll(grad_output))
+
+    classes = input.shape[dim]
+    weights: Tensor | float = 1.0
+    if weight is not None:
+        _check_weight(weight, input)
+        weights = weight.view(-1, *[1] * (input.dim() - dim - 1))
+    if probabilities:
+        if not target.is_floating_point():
+            raise RuntimeError(
+                "expected a floating-point target of class probabilities, since it has the shape "
+                f"of the input, got {target.dtype}"
+            )
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for class probabilities")
+        soft = (
+            target * (1 - label_smoothing) + label_smoothing / classes
+            if label_smoothing
+            else target
+        )
+        soft = soft * weights
+        total: Tensor | float = input.numel() / max(classes, 1)
+    else:
+        ignored, factors, places = _choose(input, target, weight, ignore_index)
+        soft = torch.zeros_like(input) + weights * (label_smoothing / classes)
+        soft = soft.scatter_add(dim, places, (factors * (1 - label_smoothing)).view(places.shape))
+        total = factors.sum()
+    loss = -(log_probabilities * soft).sum(dim)
+    if not probabilities:
+        loss = loss.masked_fill(ignored.view(loss.shape), 0)
+    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        grad = pullback_reduce(grad_output)
+        grad = -soft * (grad.unsqueeze(dim) if reduction == "none" else grad)
+        if not probabilities:
+            grad = grad.masked_fill(ignored.view(places.shape), 0)
+        return pullback_softmax(grad.to(input.dtype))  # type: ignore[no-any-return]
+
+    return output, pullback
+
+
+class NLLLoss(Loss):
+    """-w_t x_t of log-probabilities x and the target class t.
+
+    Args:
+        weight: w, a factor for each class; a buffer. Default: None, all 1.
+        ignore_index: target that gives neither loss nor gradient. Default: -100.
+        reduction: "mean" (weighted), "sum", or "none". Default: "mean".
+
+    Shape:
+        - Input: (C) or (N, C, \\*); target: () or (N, \\*), class indices.
+        - Output: scalar, or as the target for reduction "none".
+
+    Source: :class:`torch.nn.NLLLoss`.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self, weight: Tensor | None = None, *, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+
+    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+        return nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+
+
+class CrossEntropyLoss(Loss):
+    """-sum_c w_c q_c log p_c, with p the softmax of the input and q the target's probabilities.
+
+    Args:
+        weight: w, a factor for each class; a buffer. Default: None, all 1.
+        ignore_index: class index that gives neither loss nor gradient. Default: -100.
+        reduction: "mean" (weighted), "sum", or "none". Default: "mean".
+        label_smoothing: share of the uniform distribution in q, in [0, 1]. Default: 0.0.
+
+    Shape:
+        - Input: (C) or (N, C, \\*), logits.
+        - Target: () or (N, \\*), class indices; or as the input, class probabilities.
+        - Output: scalar, or (N, \\*) for reduction "none".
+
+    Source: reports 000 and 003; :class:`torch.nn.CrossEntropyLoss`.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+        return cross_entropy(
+            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+        )

@@ -1,0 +1,180 @@
+"""Normalisation to mean 0 and variance 1, and LayerNorm: that of the features of a sample."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from minifw.nn.module import Module
+from minifw.nn.parameter import Parameter
+from minifw.nn.rule import Pullback, parametric_rule
+
+__all__ = ["LayerNorm", "layer_norm"]
+
+
+def moments_over(input: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Variance and mean over dimensions, kept with size 1; 0 where there are no values."""
+    if input.numel():
+        # Not var_mean, whose mean of infinity is NaN.
+        return torch.var(input, over, correction=0, keepdim=True), input.mean(over, keepdim=True)
+    zeros = input.sum(over, keepdim=True)
+    return zeros, zeros
+
+
+def normalize(
+    input: Tensor,
+    moments: tuple[Tensor, Tensor],
+    over: tuple[int, ...] | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    sum_over: tuple[int, ...],
+    eps: float,
+) -> tuple[Tensor, Pullback]:
+    """z weight + bias, with z = (input - mean) / sqrt(variance + eps).
+
+    ``over`` are the dimensions of ``input`` that the moments were taken over; None says that they
+    are constants. ``sum_over`` are those over which weight and bias are broadcast. With G the
+    gradient of the output and mean() over ``over``::
+
+        grad_z      = G weight
+        grad_input  = (grad_z - mean(grad_z) - z mean(grad_z z)) / sqrt(variance + eps)
+        grad_weight = sum G z
+        grad_bias   = sum G
+
+    where the two means are the derivatives of mean and variance; for constants they are left out.
+    """
+    if weight is not None and weight.dtype != input.dtype:
+        raise RuntimeError(
+            f"expected input of {weight.dtype}, as the weight, got {input.dtype}; convert one of "
+            "them with .to()"
+        )
+    variance, mean = moments
+    scale = torch.rsqrt(variance + eps)
+    normalized = (input - mean) * scale
+    output = normalized if weight is None else normalized * weight
+    if bias is not None:
+        output = output + bias
+
+    def pullback(
+        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
+    ) -> tuple[Tensor | None, ...]:
+        grad_input = grad_weight = grad_bias = None
+        if needs_input_grad[0]:
+            grad = grad_output if weight is None else grad_output * weight
+            if over is not None:
+                through_variance = normalized * (grad * normalized).mean(over, keepdim=True)
+                grad = grad - grad.mean(over, keepdim=True) - through_variance
+            grad_input = grad * scale
+        if weight is not None and needs_input_grad[1]:
+            grad_weight = (grad_output * normalized).sum(sum_over)
+        if bias is not None and needs_input_grad[2]:
+            grad_bias = grad_output.sum(sum_over)
+        return grad_input, grad_weight, grad_bias
+
+    return output, pullback
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Pullback]:
+    """(input - mean) / sqrt(variance + eps) weight + bias, moments over the last dimensions.
+
+    The pullback returns the gradients of input, weight and bias (:func:`normalize`).
+
+    Shape:
+        - input and output: (\\*, normalized_shape).
+        - weight and bias: normalized_shape.
+
+    Raises:
+        RuntimeError: normalized_shape is empty or not the end of the input's shape; dtypes differ.
+    """
+    shape = tuple(normalized_shape)
+    if not shape or input.shape[-len(shape) :] != shape:
+        raise RuntimeError(
+            f"expected input of shape (*, {', '.join(map(str, shape))}), got {list(input.shape)}; "
+            "normalized_shape must be the input's last dimensions, at least one"
+        )
+    size = math.prod(shape)
+    rows = input.reshape(math.prod(input.shape[: -len(shape)]), size)
+    output, pullback_rows = normalize(
+        rows,
+        moments_over(rows, (1,)),
+        (1,),
+        None if weight is None else weight.reshape(size),
+        None if bias is None else bias.reshape(size),
+        (0,),
+        eps,
+    )
+
+    def pullback(
+        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
+    ) -> tuple[Tensor | None, ...]:
+        grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
+        shapes = (input.shape, shape, shape)
+        return tuple(
+            None if grad is None else grad.view(of) for grad, of in zip(grads, shapes, strict=True)
+        )
+
+    return output.view(input.shape), pullback
+
+
+class LayerNorm(Module):
+    """(input - mean) / sqrt(variance + eps) weight + bias, the moments those of each sample.
+
+    Args:
+        normalized_shape: the last dimensions of the input, over which the moments are taken.
+        eps: added to the variance. Default: 1e-5.
+        elementwise_affine: whether there are weight and bias. Default: True.
+        bias: whether there is a bias beside the weight. Default: True.
+        device: device of the parameters. Default: torch's.
+        dtype: dtype of the parameters. Default: torch's.
+
+    Shape: input and output (\\*, normalized_shape).
+
+    Attributes:
+        weight (Parameter | None): normalized_shape, from 1.
+        bias (Parameter | None): normalized_shape, from 0.
+
+    Source: Ba et al. (2016), Layer normalization; :class:`torch.nn.LayerNorm`.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if isinstance(normalized_shape, int):
+            normalized_shape = (normalized_shape,)
+        self.normalized_shape = tuple(normalized_shape)
+        self.eps = eps
+        self.elementwise_affine = elementwise_affine
+        self.weight = self.bias = None
+        if elementwise_affine:
+            self.weight = Parameter(torch.ones(self.normalized_shape, device=device, dtype=dtype))
+        if elementwise_affine and bias:
+            self.bias = Parameter(torch.zeros(self.normalized_shape, device=device, dtype=dtype))
+
+    def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
+        return parametric_rule(
+            layer_norm,
+            input,
+            self.weight,
+            self.bias,
+            normalized_shape=self.normalized_shape,
+            eps=self.eps,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        )

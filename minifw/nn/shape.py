@@ -1,0 +1,63 @@
+"""Identity and Flatten: modules that compute nothing."""
+
+from typing import Any
+
+from torch import Tensor
+
+from minifw.nn.module import Module
+from minifw.nn.rule import Pullback
+
+__all__ = ["Flatten", "Identity", "flatten"]
+
+
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> tuple[Tensor, Pullback]:
+    """One dimension in place of those from start_dim to end_dim; the gradient is shaped back.
+
+    Raises:
+        IndexError: the input has no such dimension.
+        RuntimeError: start_dim comes after end_dim.
+    """
+    return input.flatten(start_dim, end_dim), lambda grad: grad.reshape(input.shape)
+
+
+class Identity(Module):
+    """The input itself.
+
+    Args:
+        args, kwargs: accepted and unused, so that it can stand in for any module.
+
+    Shape: input and output (\\*), any shape.
+
+    Source: :class:`torch.nn.Identity`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
+        return input, lambda grad_output: grad_output
+
+
+class Flatten(Module):
+    """One dimension in place of those from start_dim to end_dim.
+
+    Args:
+        start_dim: first dimension to flatten. Default: 1, which keeps the batch.
+        end_dim: last dimension to flatten. Default: -1.
+
+    Shape:
+        - Input: (\\*, S_start, ..., S_end, \\*).
+        - Output: (\\*, S_start ... S_end, \\*).
+
+    Source: :class:`torch.nn.Flatten`.
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim = start_dim
+        self.end_dim = end_dim
+
+    def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
+        return flatten(input, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
