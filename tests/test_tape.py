@@ -512,11 +512,14 @@ def test_a_trained_target_is_an_error_however_deep_the_loss() -> None:
 
     direct = Model(lambda m, x: m.loss(m.a(x), m.b(x)), loss=nn.MSELoss())
     deep = Model(outer, inner=Model(objective, loss=nn.MSELoss()))
+    behind_a_call = Model(
+        outer, inner=Model(lambda m, x, t: m.loss(m.a(x), m.tanh(t)), loss=nn.MSELoss())
+    )
     chained = nn.Sequential(
         nn.Linear(3, 3, dtype=torch.float64),
         Model(lambda m, x: m.loss(m.a(x), x), loss=nn.MSELoss()),
     )
-    for model in (direct, deep, chained):
+    for model in (direct, deep, behind_a_call, chained):
         model(draw(1, 4, 3))
         with pytest.raises(RuntimeError, match="gives no gradient of one of its inputs"):
             model.backward()
@@ -593,6 +596,14 @@ def test_arithmetic_past_the_tape(
         model.backward(draw(2, 4, 3))
     assert model[0](draw(1, 4, 3)).shape == (4, 3)
     model[0].backward(draw(2, 4, 3))
+
+
+def test_the_innermost_module_that_fails_is_named() -> None:
+    narrow = nn.Linear(2, 3, dtype=torch.float64)
+    inner = Model(lambda m, x: m.narrow(m.a(x)), narrow=narrow)
+    model = nn.Sequential(nn.Tanh(), Model(lambda m, x: m.inner(m.b(x)), inner=inner))
+    with pytest.raises(RuntimeError, match=r"^1\.inner\.narrow Linear\(in_features=2"):
+        model(draw(1, 4, 3))
 
 
 def test_an_intermediate_changed_after_the_forward_is_an_error() -> None:
