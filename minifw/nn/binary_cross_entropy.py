@@ -1,5 +1,7 @@
 """Binary cross-entropy, of probabilities and of logits: yes-or-no classification."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,12 +30,19 @@ def _check_pair(input: Tensor, target: Tensor) -> None:
 
 
 def _reduce_weighted(
-    input: Tensor, loss: Tensor, derivative: Tensor, weight: Tensor | None, reduction: str
+    input: Tensor,
+    loss: Tensor,
+    derivative: Callable[[], Tensor],
+    weight: Tensor | None,
+    reduction: str,
 ) -> tuple[Tensor, Pullback]:
     if weight is not None:
-        weight = weight.expand(input.shape)
-        loss, derivative = loss * weight, derivative * weight
-    output, pullback = reduce(loss, lambda: derivative, reduction)
+        loss = loss * weight.expand(input.shape)
+
+    def weighted_derivative() -> Tensor:
+        return derivative() if weight is None else derivative() * weight.expand(input.shape)
+
+    output, pullback = reduce(loss, weighted_derivative, reduction)
     return output, lambda grad_output: pullback(grad_output).to(input.dtype)
 
 
@@ -66,8 +75,13 @@ def binary_cross_entropy(
                     + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
                 )
     loss = (target - 1) * (-input).log1p().clamp(min=-100) - target * input.log().clamp(min=-100)
-    derivative = (input - target) / ((1 - input) * input).clamp(min=1e-12)
-    return _reduce_weighted(input, loss, derivative, weight, reduction)
+    return _reduce_weighted(
+        input,
+        loss,
+        lambda: (input - target) / ((1 - input) * input).clamp(min=1e-12),
+        weight,
+        reduction,
+    )
 
 
 def binary_cross_entropy_with_logits(
@@ -97,8 +111,9 @@ def binary_cross_entropy_with_logits(
     total = 1 if pos_weight is None else positive + negative
     log_sigmoid = input.clamp(max=0) - torch.log1p(torch.exp(-input.abs()))
     loss = negative * input - log_sigmoid * total
-    derivative = torch.sigmoid(input) * total - positive
-    return _reduce_weighted(input, loss, derivative, weight, reduction)
+    return _reduce_weighted(
+        input, loss, lambda: torch.sigmoid(input) * total - positive, weight, reduction
+    )
 
 
 class BCELoss(Loss):
