@@ -215,7 +215,7 @@ def _write(
 ) -> None:
     curves = tables.average_curves(tables.curves(finished))
     text = tables.readable(table).to_markdown(index=False, disable_numparse=True)
-    data = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
+    train, test, _ = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
     write_files(
         folder,
         {
@@ -230,7 +230,7 @@ def _write(
             "learning_curves.png": lambda path: _save(
                 figures.draw_curves(curves, int(table["seeds"].max())), path
             ),
-            "data.png": lambda path: _save(figures.draw_data(*data), path),
+            "data.png": lambda path: _save(figures.draw_data(train, test), path),
             "decision_regions.png": lambda path: _save(figures.draw_regions(finished), path),
         },
     )
@@ -262,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_writable(arguments.output_dir)
         finished, timings = _run(arguments, settings, log)
-        table = tables.summarise(tables.curves(finished), timings)
+        table = tables.summarise(tables.final_accuracies(finished), timings)
         verdict, agree = _verdict(table, arguments.initialisation == "recipe")
         notes = [*verdict, "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + "."]
         _write(arguments.output_dir, finished, table, timings, notes)
