@@ -211,13 +211,13 @@ def main(argv: list[str] | None = None) -> int:
         log.print("tune.py: interrupted; earlier results are as they were")
         return 130
     if arguments.json:
-        result = {
+        printed = {
             "conditions": conditions,
             "best": best,
             "chosen": search.chosen,
             "table": json.loads(table.to_json(orient="records")),
         }
-        print(json.dumps(result, indent=2))
+        print(json.dumps(printed, indent=2))
     else:
         print_table(out, _readable(arguments.recipe, table), sections=False)
         for note in notes:
