@@ -72,7 +72,7 @@ def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
     )
     # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
     frameworks = sorted(averages["framework"].unique(), reverse=True)
-    measures = {"loss": "training loss", "validation_accuracy": "accuracy on points not trained on"}
+    measures = {"loss": "training loss", "validation_accuracy": "validation accuracy"}
     for (row, (measure, label)), column in product(
         enumerate(measures.items()), range(len(recipes))
     ):
