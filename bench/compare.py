@@ -3,20 +3,17 @@
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bench import figures, tables
+from bench.command_line import Parser, at_least, cores, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
 from bench.sweep import Finished, Settings, Task, sweep
 from bench.timing import time_epochs
@@ -47,23 +44,6 @@ DTYPES = ("float32", "float64")
 QUICK_EPOCHS = 20
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (--help shows the usage)\n")
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
-    return number
-
-
 def _device(text: str) -> str:
     try:
         torch.zeros(1, device=text)
@@ -74,7 +54,7 @@ def _device(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="compare.py",
         description=__doc__,
         epilog=EXAMPLES,
@@ -85,17 +65,17 @@ def _parser() -> argparse.ArgumentParser:
         help="recipes to run; --list shows them (default: all)")  # fmt: skip
     add("--frameworks", nargs="+", choices=list(FRAMEWORKS), default=list(FRAMEWORKS),
         metavar="NAME", help="minifw, pytorch (default: both)")  # fmt: skip
-    add("--seeds", type=_positive, metavar="N", help="seeds 0 to N-1 (default: 10; quick: 2)")
-    add("--epochs", type=_positive, metavar="N",
+    add("--seeds", type=at_least(1), metavar="N", help="seeds 0 to N-1 (default: 10; quick: 2)")
+    add("--epochs", type=at_least(1), metavar="N",
         help=f"epochs a run (default: each recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
     add("--initialisation", choices=INITIALISATIONS, default="recipe",
         help="first weights: the recipe's, the same on both frameworks, or each framework's "
         "default (default: recipe)")  # fmt: skip
-    add("--rounds", type=_positive, metavar="N",
+    add("--rounds", type=at_least(1), metavar="N",
         help="timed epochs a framework (default: 21; quick: 5)")  # fmt: skip
-    add("--jobs", type=_positive, default=len(os.sched_getaffinity(0)), metavar="N",
+    add("--jobs", type=at_least(1), default=cores(), metavar="N",
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
-    add("--threads", type=_positive, default=1, metavar="N",
+    add("--threads", type=at_least(1), default=1, metavar="N",
         help="threads of torch in each (default: 1)")  # fmt: skip
     add("--device", type=_device, default="cpu", help="torch device (default: cpu)")
     add("--dtype", choices=DTYPES, default="float32", help="default: float32")
@@ -116,18 +96,7 @@ def _list_recipes(console: Console, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        _print_table(console, pd.DataFrame(rows))
-
-
-def _print_table(console: Console, frame: pd.DataFrame) -> None:
-    table = Table(*frame.columns)
-    before = None
-    for _, row in frame.iterrows():
-        if before is not None and before != row.iloc[0]:
-            table.add_section()
-        table.add_row(*map(str, row))
-        before = row.iloc[0]
-    console.print(table)
+        print_table(console, pd.DataFrame(rows))
 
 
 def _run(
@@ -143,16 +112,7 @@ def _run(
     ]
     finished: dict[Task, Finished] = {}
     timings: list[dict[str, object]] = []
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} epochs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=log,
-        disable=not log.is_terminal,
-    )
-    with progress:
+    with progress_bar(log, "epochs") as progress:
         bar = progress.add_task("training", total=sum(settings.epochs_of(t.recipe) for t in tasks))
         for run in sweep(tasks, settings, arguments.jobs):
             finished[run.task] = run
@@ -215,7 +175,7 @@ def _write(
 ) -> None:
     curves = tables.average_curves(tables.curves(finished))
     text = tables.readable(table).to_markdown(index=False, disable_numparse=True)
-    data = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
+    train, test, _ = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
     write_files(
         folder,
         {
@@ -230,7 +190,7 @@ def _write(
             "learning_curves.png": lambda path: _save(
                 figures.draw_curves(curves, int(table["seeds"].max())), path
             ),
-            "data.png": lambda path: _save(figures.draw_data(*data), path),
+            "data.png": lambda path: _save(figures.draw_data(train, test), path),
             "decision_regions.png": lambda path: _save(figures.draw_regions(finished), path),
         },
     )
@@ -262,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_writable(arguments.output_dir)
         finished, timings = _run(arguments, settings, log)
-        table = tables.summarise(tables.curves(finished), timings)
+        table = tables.summarise(tables.final_accuracies(finished), timings)
         verdict, agree = _verdict(table, arguments.initialisation == "recipe")
         notes = [*verdict, "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + "."]
         _write(arguments.output_dir, finished, table, timings, notes)
@@ -275,7 +235,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = json.loads(table.to_json(orient="records"))
         print(json.dumps({"conditions": conditions, "agree": agree, "table": rows}, indent=2))
     else:
-        _print_table(out, tables.readable(table))
+        print_table(out, tables.readable(table))
         for note in notes:
             out.print(note, highlight=False)
         out.print(f"Tables and figures: {arguments.output_dir}", highlight=False)

@@ -33,7 +33,7 @@ def draw_data(train: Data, test: Data) -> Figure:
     for axes, name, (points, labels) in zip(
         panels, ("training", "test"), (train, test), strict=True
     ):
-        inside = labels[:, 0] > labels.mean()
+        inside = labels.flatten() > labels.double().mean()
         frame = pd.DataFrame(points.cpu().numpy(), columns=["x", "y"]).assign(
             label=np.where(inside.cpu().numpy(), "inside", "outside")
         )
@@ -57,7 +57,10 @@ def draw_data(train: Data, test: Data) -> Figure:
 
 
 def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
-    """By recipe, loss and test accuracy over the epochs: mean over seeds and standard deviation.
+    """By recipe, loss and accuracy over the epochs: mean over seeds and standard deviation.
+
+    The accuracy is that on the points of validation: the test points, but for a recipe that stops
+    early, which has points of its own.
 
     Args:
         averages: as :func:`bench.tables.average_curves` gives them.
@@ -69,7 +72,7 @@ def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
     )
     # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
     frameworks = sorted(averages["framework"].unique(), reverse=True)
-    measures = {"loss": "training loss", "test_accuracy": "test accuracy"}
+    measures = {"loss": "training loss", "validation_accuracy": "validation accuracy"}
     for (row, (measure, label)), column in product(
         enumerate(measures.items()), range(len(recipes))
     ):
@@ -88,7 +91,7 @@ def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
         if row == 0:
             axes.set(title=recipes[column], ylim=(0, axes.dataLim.y1 * 1.08))
         else:
-            axes.set_ylim(max(0, averages["test_accuracy_mean"].min() - 0.1), 1.01)
+            axes.set_ylim(max(0, averages["validation_accuracy_mean"].min() - 0.1), 1.01)
     figure.legend(
         handles=panels[0, 0].get_lines(),
         loc="outside lower center",

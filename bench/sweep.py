@@ -62,12 +62,15 @@ class Finished:
     Attributes:
         task: which.
         history: a row an epoch: epoch, seconds, loss, train_accuracy, validation_accuracy.
+        train_accuracy, test_accuracy: of the trained model, with the weights that it ends with.
         inside: bool (GRID, GRID), whether the trained model takes a point for inside; first index
             y, second index x.
     """
 
     task: Task
     history: pd.DataFrame = field(repr=False)
+    train_accuracy: float
+    test_accuracy: float
     inside: npt.NDArray[np.bool_] = field(repr=False)
 
 
@@ -90,8 +93,11 @@ def _do(task: Task, settings: Settings) -> Finished:
     history = pd.DataFrame(run.fit(settings.epochs_of(task.recipe)))
     side = torch.linspace(0, 1, GRID)
     y, x = torch.meshgrid(side, side, indexing="ij")
-    points = torch.stack([x, y], dim=-1).reshape(-1, 2).to(run.train[0])
-    run.model.eval()
-    with run.framework.no_grad():
-        inside = run.model(points) > run.recipe.threshold
-    return Finished(task, history, inside.reshape(GRID, GRID).cpu().numpy())
+    inside = run.inside(torch.stack([x, y], dim=-1).reshape(-1, 2)).reshape(GRID, GRID)
+    return Finished(
+        task=task,
+        history=history,
+        train_accuracy=run.accuracy(run.train),
+        test_accuracy=run.accuracy(run.test),
+        inside=inside.cpu().numpy(),
+    )

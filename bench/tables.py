@@ -8,54 +8,79 @@ import pandas as pd
 from bench.sweep import Finished
 from reference.recipes import RECIPES
 
-__all__ = ["average_curves", "curves", "readable", "summarise", "test_accuracy_differences"]
+_MEASURES = ["loss", "train_accuracy", "validation_accuracy"]
+
+__all__ = [
+    "average_curves",
+    "curves",
+    "final_accuracies",
+    "readable",
+    "summarise",
+    "test_accuracy_differences",
+]
 
 
 def curves(finished: Iterable[Finished]) -> pd.DataFrame:
     """One row an epoch of every run: recipe, framework, seed, epoch, loss and accuracies."""
-    frames = [
-        run.history.assign(**vars(run.task)).rename(
-            columns={"validation_accuracy": "test_accuracy"}
-        )
-        for run in finished
-    ]
-    columns = ["recipe", "framework", "seed", "epoch", "loss", "train_accuracy", "test_accuracy"]
+    frames = [run.history.assign(**vars(run.task)) for run in finished]
+    columns = ["recipe", "framework", "seed", "epoch", *_MEASURES]
     return pd.concat(frames, ignore_index=True)[columns].astype({"epoch": int})
 
 
+def final_accuracies(finished: Iterable[Finished]) -> pd.DataFrame:
+    """One row a run: recipe, framework, seed, epochs and the accuracies that it ends with."""
+    return pd.DataFrame(
+        [
+            {
+                **vars(run.task),
+                "epochs": len(run.history),
+                "train_accuracy": run.train_accuracy,
+                "test_accuracy": run.test_accuracy,
+            }
+            for run in finished
+        ]
+    )
+
+
 def average_curves(curves: pd.DataFrame) -> pd.DataFrame:
-    """One row an epoch of a recipe and framework: mean and standard deviation over the seeds."""
-    measures = ["loss", "train_accuracy", "test_accuracy"]
-    runs = curves.groupby(["recipe", "framework", "epoch"], sort=False)[measures]
+    """One row an epoch of a recipe and framework: mean and standard deviation over the seeds.
+
+    Where runs stop early, they are over those that are still going on: "seeds" of them.
+    """
+    runs = curves.groupby(["recipe", "framework", "epoch"], sort=False)[_MEASURES]
     return pd.concat(
-        [runs.mean().add_suffix("_mean"), runs.std().add_suffix("_std")], axis="columns"
+        [
+            runs.size().rename("seeds"),
+            runs.mean().add_suffix("_mean"),
+            runs.std().add_suffix("_std"),
+        ],
+        axis="columns",
     ).reset_index()
 
 
-def summarise(curves: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
+def summarise(final: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """The table in numbers: one row a recipe and framework.
 
     Args:
-        curves: as :func:`curves` gives them.
+        final: as :func:`final_accuracies` gives them.
         timings: a row a recipe and round, a column of seconds an epoch for each framework, and
             "recipe".
 
     Returns:
-        Columns: recipe, framework, seeds, epochs; mean and standard deviation over seeds of the
-        accuracies after the last epoch; the report's own accuracies; the median of seconds an
+        Columns: recipe, framework, seeds; mean over seeds of the epochs, mean and standard
+        deviation of the accuracies; the report's own accuracies; the median of seconds an
         epoch; and "speedup", PyTorch's time over this framework's: the median over rounds of the
         ratio within a round, with its quartiles.
     """
-    last = curves[curves["epoch"] == curves.groupby("recipe")["epoch"].transform("max")]
     rows = []
-    for (recipe, framework), runs in last.groupby(["recipe", "framework"], sort=False):
+    for (recipe, framework), runs in final.groupby(["recipe", "framework"], sort=False):
         reported = RECIPES[str(recipe)].reported.get(str(framework))
         rounds = timings[timings["recipe"] == recipe]
         row: dict[str, object] = {
             "recipe": recipe,
             "framework": framework,
             "seeds": len(runs),
-            "epochs": int(runs["epoch"].max()),
+            "epochs": runs["epochs"].mean(),
         }
         for part in ("train", "test"):
             accuracy = runs[f"{part}_accuracy"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import minifw
+from reference import twins
 
 __all__ = ["FRAMEWORKS", "MINIFW", "PYTORCH", "Framework"]
 
@@ -43,6 +44,14 @@ def _torch_train_step(
     return cast("Tensor", loss.detach())
 
 
+def _torch_nn() -> ModuleType:
+    """torch.nn, with the twins of what it lacks."""
+    nn = ModuleType("torch.nn and its twins")
+    vars(nn).update(vars(torch.nn))
+    vars(nn).update({name: getattr(twins, name) for name in twins.__all__})
+    return nn
+
+
 MINIFW = Framework("minifw", minifw.nn, minifw.optim, minifw.train_step, minifw.no_grad)
-PYTORCH = Framework("pytorch", torch.nn, torch.optim, _torch_train_step, torch.no_grad)
+PYTORCH = Framework("pytorch", _torch_nn(), torch.optim, _torch_train_step, torch.no_grad)
 FRAMEWORKS = {framework.name: framework for framework in (MINIFW, PYTORCH)}

@@ -3,20 +3,21 @@
 A recipe is a function of the namespace it runs in (``minifw.nn`` or ``torch.nn``): what is compared
 has not been written twice. Where a report is silent the choice is ours, and a comment says so.
 
-All train on 1,000 points of the disk and are tested on 1,000 others.
+All train on 1,000 points of the disk and are tested on 1,000 others. A recipe that stops early does
+so by 1,000 more, its validation points, so that no choice depends on the test points.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from minifw.data import disk
+from minifw.data import disk, normalise
 
-__all__ = ["POINTS", "RECIPES", "Data", "Recipe", "Reported"]
+__all__ = ["POINTS", "RECIPES", "SEARCHES", "Data", "Recipe", "Reported", "Search"]
 
 POINTS = 1000
 
@@ -42,9 +43,14 @@ class Recipe:
         summary: network, loss and schedule in a line.
         model: builds the network from the namespace nn.
         loss: name of the loss in the namespace nn.
-        epochs, batch_size, lr: as trained by the report.
-        labels: label outside the disk, label inside.
-        lr_lambda: factor of lr for an epoch counted from 0. Default: always 1.
+        epochs, batch_size: as trained by the report.
+        optimizer: builds the optimiser from the namespace optim and the parameters. Default: SGD of
+            learning rate 0.1.
+        labels: label outside the disk, label inside; or "classes", for a network of two outputs.
+        normalised: whether the inputs have mean 0 and deviation 1 over the training points.
+        lr_lambda: factor of the learning rate for an epoch counted from 0. Default: always 1.
+        patience: epochs without a lower validation loss after which a run stops; it ends with the
+            weights of the lowest. Default: None, it never stops early, and keeps the last weights.
         initialise: draws the first parameters, or None for the default of Linear, which torch and
             report 000 share: U(-k, k), k = 1 / sqrt(fan_in).
         reported: by framework, the accuracies that the report gives.
@@ -57,25 +63,38 @@ class Recipe:
     loss: str
     epochs: int
     batch_size: int
-    lr: float = 0.1
-    labels: tuple[float, float] = (0.0, 1.0)
+    optimizer: Callable[[Any, Any], Any] = lambda optim, parameters: optim.SGD(parameters, lr=0.1)
+    labels: tuple[float, float] | Literal["classes"] = (0.0, 1.0)
+    normalised: bool = False
     lr_lambda: Callable[[int], float] = lambda epoch: 1.0
+    patience: int | None = None
     initialise: Initialiser | None = None
     reported: dict[str, Reported] = field(default_factory=dict)
 
     @property
-    def threshold(self) -> float:
-        """Outputs above it are taken for the label inside."""
-        return sum(self.labels) / 2
+    def threshold(self) -> float | None:
+        """Outputs above it are taken for the label inside; None for classes."""
+        return None if self.labels == "classes" else sum(self.labels) / 2
 
     @property
     def steps_an_epoch(self) -> int:
         """Batches that the training points make."""
         return math.ceil(POINTS / self.batch_size)
 
-    def data(self, generator: Generator) -> tuple[Data, Data]:
-        """Draw training and test data."""
-        return disk(POINTS, self.labels, generator), disk(POINTS, self.labels, generator)
+    def data(self, generator: Generator) -> tuple[Data, Data, Data]:
+        """Draw training, test and validation data: points of the unit square and their labels."""
+        train, test, validation = (disk(POINTS, self.labels, generator) for _ in range(3))
+        return train, test, validation
+
+    def inputs(self, points: Tensor, train_points: Tensor) -> Tensor:
+        """What the network is given for ``points``, if it is trained on ``train_points``."""
+        return normalise(train_points, points)[1] if self.normalised else points
+
+    def inside(self, outputs: Tensor) -> Tensor:
+        """Whether the network says that points lie in the disk: bool, of shape (points)."""
+        if self.threshold is None:
+            return outputs.argmax(1) == 1
+        return outputs[:, 0] > self.threshold
 
     def initial_state(self, nn: Any, generator: Generator) -> dict[str, Tensor]:
         """Draw the first parameters of the recipe, as a state_dict that either framework loads."""
@@ -89,6 +108,21 @@ class Recipe:
                 else:
                     self.initialise(nn, module, generator)
         return dict(model.state_dict())
+
+
+@dataclass(frozen=True)
+class Search:
+    """Hyper-parameters of a recipe that cross-validation chooses.
+
+    Attributes:
+        make: the recipe with hyper-parameters, given by name.
+        grid: by name, the values to try.
+        chosen: by name, the values that the recipe has.
+    """
+
+    make: Callable[..., Recipe]
+    grid: dict[str, tuple[float, ...]]
+    chosen: dict[str, float]
 
 
 def _mlp(nn: Any, *activations: str) -> Any:
@@ -129,9 +163,61 @@ def _milestones(epoch: int) -> float:
     return 1.0 if epoch < 100 else 0.3 if epoch < 175 else 0.1
 
 
+def _softmax_sequential(nn: Any) -> Any:
+    """Two layers, as the report says; their width is ours."""
+    return nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2))
+
+
+def _softmax_custom(nn: Any) -> Any:
+    """The same network as a user would define it, not as a Sequential."""
+
+    class Custom(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(2, 25)
+            self.activation = nn.ReLU()
+            self.output = nn.Linear(25, 2)
+
+        def forward(self, input: Any) -> Any:
+            return self.output(self.activation(self.hidden(input)))
+
+    return Custom()
+
+
+def _softmax_residual(nn: Any) -> Any:
+    """The same with a residual layer in between; its place and width are ours."""
+
+    class Residual(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden = nn.Linear(2, 25)
+            self.residual = nn.Linear(25, 25)
+            self.activation = nn.ReLU()
+            self.add = nn.Add()
+            self.output = nn.Linear(25, 2)
+
+        def forward(self, input: Any) -> Any:
+            hidden = self.activation(self.hidden(input))
+            residual = self.activation(self.residual(hidden))
+            return self.output(self.add(hidden, residual))
+
+    return Residual()
+
+
+def _he_xavier_normal(nn: Any, linear: Any, generator: Generator) -> None:
+    """He's normal weights before a ReLU, Xavier's before the Tanh of the output; biases of zero."""
+    if linear.out_features == 1:
+        nn.init.xavier_normal_(linear.weight, generator=generator)
+    else:
+        nn.init.kaiming_normal_(linear.weight, nonlinearity="relu", generator=generator)
+    nn.init.zeros_(linear.bias)
+
+
 _REPORT_000 = "000, Mini deep-learning framework"
 _REPORT_001 = "001, Project 2 Deep Learning"
 _REPORT_002 = "002, Mini Deep Learning Framework without Autograd"
+_REPORT_003 = "003, Deep Learning Mini Project 2"
+_REPORT_004 = "004, Implementing a deep learning framework"
 
 
 def _milestones_recipe(name: str, activations: tuple[str, ...], reported: Reported) -> Recipe:
@@ -147,6 +233,59 @@ def _milestones_recipe(name: str, activations: tuple[str, ...], reported: Report
         reported={"minifw": reported},
     )
 
+
+def _softmax_recipe(name: str, network: str, model: Callable[[Any], Any]) -> Recipe:
+    """Report 003 gives neither epochs, batch size, optimiser (SGD or Adam) nor its rate: ours."""
+    return Recipe(
+        name=name,
+        report=_REPORT_003,
+        summary=f"{network}; cross-entropy; Adam 0.01; normalised inputs",
+        model=model,
+        loss="CrossEntropyLoss",
+        epochs=100,
+        batch_size=50,
+        optimizer=lambda optim, parameters: optim.Adam(parameters, lr=0.01),
+        labels="classes",
+        normalised=True,
+    )
+
+
+def _early_stopping(lr: float, momentum: float, decay: float) -> Recipe:
+    """Report 004, which stops its run, and chooses its weights, by the test points.
+
+    Here validation points do both. It names no hyper-parameters, but says that cross-validation
+    chose them. Ours are the grid, momentum, batch size, patience and largest number of epochs.
+    """
+    return Recipe(
+        name="early-stopping",
+        report=_REPORT_004,
+        summary="ReLU hidden, Tanh output; He and Xavier normal; MSE; SGD with time decay, "
+        "early stopping",
+        model=lambda nn: _mlp(nn, "ReLU", "ReLU", "ReLU", "Tanh"),
+        loss="MSELoss",
+        epochs=300,
+        batch_size=50,
+        optimizer=lambda optim, parameters: optim.SGD(parameters, lr=lr, momentum=momentum),
+        lr_lambda=lambda epoch: 1 / (1 + decay * epoch),
+        patience=30,
+        initialise=_he_xavier_normal,
+        reported={"minifw": Reported(train=0.995, test=0.991)},
+    )
+
+
+SEARCHES = {
+    "early-stopping": Search(
+        make=_early_stopping,
+        grid={
+            "lr": (0.03, 0.1, 0.3),
+            "momentum": (0.0, 0.9),
+            "decay": (0.003, 0.01, 0.03),
+        },
+        # By `python bench/tune.py early-stopping`: the first of three equally good in
+        # results/tuning-early-stopping.md.
+        chosen={"lr": 0.03, "momentum": 0.9, "decay": 0.003},
+    )
+}
 
 _RECIPES = (
     Recipe(
@@ -185,5 +324,9 @@ _RECIPES = (
     _milestones_recipe("milestones-relu", ("ReLU", "ReLU", "ReLU"), Reported(0.989, 0.978)),
     _milestones_recipe("milestones-tanh", ("Tanh", "Tanh", "Tanh"), Reported(0.968, 0.959)),
     _milestones_recipe("milestones-sigmoid", ("Tanh", "Sigmoid", "Sigmoid"), Reported(0.51, 0.517)),
+    _softmax_recipe("softmax-sequential", "2-25-2, ReLU hidden", _softmax_sequential),
+    _softmax_recipe("softmax-custom", "the same as a module of one's own", _softmax_custom),
+    _softmax_recipe("softmax-residual", "the same with a residual layer", _softmax_residual),
+    *(search.make(**search.chosen) for search in SEARCHES.values()),
 )
 RECIPES = {recipe.name: recipe for recipe in _RECIPES}

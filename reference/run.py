@@ -1,14 +1,14 @@
 """One run: a recipe, on a framework, from a seed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
-from minifw import accuracy, fit
+from minifw import EarlyStopping, accuracy, evaluate, fit
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
@@ -45,7 +45,8 @@ class Run:
     Attributes:
         recipe, framework, seed: what is trained, on what, from where.
         model, criterion, optimizer, scheduler: of that framework.
-        train, test: inputs and targets.
+        train, test, validation: inputs and targets.
+        train_points: the points of the unit square of which train holds the inputs.
         batch_order: generator of the batch order.
     """
 
@@ -58,10 +59,17 @@ class Run:
     scheduler: Any
     train: Data
     test: Data
+    validation: Data
+    train_points: Tensor
     batch_order: Generator
 
     def fit(self, epochs: int, measure: bool = True) -> list[dict[str, float]]:
-        """Train for ``epochs`` and return the history, with accuracies if ``measure``."""
+        """Train for ``epochs``, or until an early stop, and return the history.
+
+        It has accuracies if ``measure``. Its validation is on the test points, unless the run is
+        stopped early by it.
+        """
+        patience = self.recipe.patience
         with _global_generator(self.seed, "dropout masks", self.train[0].device):
             return fit(
                 self.model,
@@ -71,12 +79,25 @@ class Run:
                 epochs=epochs,
                 batch_size=self.recipe.batch_size,
                 scheduler=self.scheduler,
-                validation_data=self.test,
+                validation_data=self.test if patience is None else self.validation,
                 metrics={"accuracy": accuracy(self.recipe.threshold)} if measure else {},
+                callbacks=[] if patience is None else [EarlyStopping(patience=patience)],
                 generator=self.batch_order,
                 train_step=self.framework.train_step,
                 no_grad=self.framework.no_grad,
             )
+
+    def accuracy(self, data: Data) -> float:
+        """The share of ``data`` that the model, as it is now, gets right."""
+        metrics = {"accuracy": accuracy(self.recipe.threshold)}
+        return evaluate(self.model, data, metrics, self.framework.no_grad)["accuracy"]
+
+    def inside(self, points: Tensor) -> Tensor:
+        """Whether the model, as it is now, takes points of the unit square for inside the disk."""
+        inputs = self.recipe.inputs(points.to(self.train_points), self.train_points)
+        self.model.eval()
+        with self.framework.no_grad():
+            return self.recipe.inside(self.model(inputs))
 
 
 def prepare(
@@ -86,6 +107,7 @@ def prepare(
     initialisation: str = "recipe",
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    data: Sequence[Data] | None = None,
 ) -> Run:
     """Set up a run; the same seed gives the same data, batches, dropout masks and first weights.
 
@@ -97,6 +119,8 @@ def prepare(
             "default", those that the framework draws by itself. Default: "recipe".
         dtype: of data and parameters; both are drawn in float32, so that it changes no draw.
         device: of data and parameters.
+        data: training, test and validation points with their labels. Default: those that the recipe
+            draws.
 
     Raises:
         ValueError: initialisation is unknown.
@@ -111,10 +135,15 @@ def prepare(
             state = recipe.initial_state(PYTORCH.nn, _generator(seed, "weights"))
             model.load_state_dict(state)
     model.to(device=device, dtype=dtype)
-    optimizer = framework.optim.SGD(model.parameters(), lr=recipe.lr)
-    train, test = (
-        (points.to(device, dtype), labels.to(device, dtype))
-        for points, labels in recipe.data(data_generator(seed))
+    optimizer = recipe.optimizer(framework.optim, model.parameters())
+    parts = [
+        # Classes are whole numbers and stay so.
+        (points.to(device, dtype), labels.to(device, dtype if labels.is_floating_point() else None))
+        for points, labels in data or recipe.data(data_generator(seed))
+    ]
+    train_points = parts[0][0]
+    train, test, validation = (
+        (recipe.inputs(points, train_points), labels) for points, labels in parts
     )
     return Run(
         recipe=recipe,
@@ -126,5 +155,7 @@ def prepare(
         scheduler=framework.optim.lr_scheduler.LambdaLR(optimizer, recipe.lr_lambda),
         train=train,
         test=test,
+        validation=validation,
+        train_points=train_points,
         batch_order=_generator(seed, "batch order"),
     )

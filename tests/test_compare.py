@@ -1,5 +1,6 @@
 """The main job's command line: what it prints, what it writes, and what it refuses."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import compare, figures
+from bench import compare, figures, tables
+from bench.sweep import Finished, Settings, Task, sweep
 from reference.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -54,6 +56,43 @@ def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
     for name in FILES:
         if name.endswith(".png"):
             assert (tmp_path / "new" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_classes_and_normalised_inputs_are_drawn_in_the_unit_square(tmp_path, capsys):
+    recipes = ["--recipes", "softmax-custom", "softmax-residual", "--epochs", "20", "--seeds", "1"]
+    arguments = [*SHORT, *recipes, "--output-dir", str(tmp_path)]
+    assert compare.main(arguments) == 0
+    (run,) = sweep([Task("softmax-custom", "minifw", 0)], Settings(epochs=20), jobs=1)
+    assert run.inside[50, 50], "the centre of the disk"
+    assert not run.inside[[0, 0, -1, -1], [0, -1, 0, -1]].any(), "the corners"
+    assert run.inside.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_accuracies_are_those_of_the_restored_weights(monkeypatch):
+    recipe = dataclasses.replace(RECIPES["early-stopping"], patience=2)
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    (run,) = sweep([Task(recipe.name, "minifw", 0)], Settings(), jobs=1)
+    row = tables.final_accuracies([run]).loc[0]
+    best = run.history["validation_loss"].idxmin()
+    assert best == len(run.history) - 3
+    assert row["epochs"] == len(run.history)
+    assert row["train_accuracy"] == run.history.loc[best, "train_accuracy"]
+    assert row["train_accuracy"] != run.history["train_accuracy"].iloc[-1]
+
+
+def test_curves_are_averaged_over_the_seeds_that_still_run():
+    def finished(seed, accuracies):
+        columns = {"epoch": range(1, len(accuracies) + 1), "loss": 1.0}
+        history = pd.DataFrame(
+            {**columns, "train_accuracy": accuracies, "validation_accuracy": accuracies}
+        )
+        return Finished(Task("early-stopping", "minifw", seed), history, 1.0, 1.0, None)
+
+    curves = tables.curves([finished(0, [0.5, 0.7, 0.9]), finished(1, [0.7, 0.8])])
+    averages = tables.average_curves(curves)
+    assert averages["epoch"].tolist() == [1, 2, 3]
+    assert averages["seeds"].tolist() == [2, 2, 1]
+    assert averages["validation_accuracy_mean"].tolist() == pytest.approx([0.6, 0.75, 0.9])
 
 
 def test_two_processes_give_the_table_of_one(tmp_path, capsys):

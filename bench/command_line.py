@@ -1,0 +1,67 @@
+"""What the command lines share: arguments, one-line errors, tables and progress bars."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import NoReturn
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["Parser", "at_least", "cores", "print_table", "progress_bar"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help shows the usage)\n")
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of at least ``smallest``."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = smallest - 1
+        if number < smallest:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {smallest}, got {text!r}"
+            )
+        return number
+
+    return parse
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def print_table(console: Console, frame: pd.DataFrame, sections: bool = True) -> None:
+    """Print ``frame``; if in ``sections``, with a line wherever its first column changes."""
+    table = Table(*frame.columns)
+    before = None
+    for _, row in frame.iterrows():
+        if sections and before is not None and before != row.iloc[0]:
+            table.add_section()
+        table.add_row(*map(str, row))
+        before = row.iloc[0]
+    console.print(table)
+
+
+def progress_bar(console: Console, unit: str) -> Progress:
+    """A bar that counts in ``unit``; none if ``console`` is not a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

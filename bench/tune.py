@@ -1,0 +1,230 @@
+"""Choose the hyper-parameters of a recipe by cross-validation, on its training points alone."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from rich.console import Console
+
+from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.output import OutputFolderError, check_writable, write_files
+from minifw.data import k_fold
+from reference.frameworks import FRAMEWORKS
+from reference.recipes import POINTS, SEARCHES
+from reference.run import data_generator, prepare
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  python bench/tune.py early-stopping                      its whole grid, 5 folds, on every core
+  python bench/tune.py early-stopping --quick              a first look in half a minute
+  python bench/tune.py early-stopping --folds 10 --seed 1 --output-dir /tmp/tuning
+  python bench/tune.py early-stopping --framework pytorch
+  python bench/tune.py --list                              the recipes and their grids
+  python bench/tune.py early-stopping --quick --json > table.json
+
+exit codes:
+  0  good    2  wrong usage    130  interrupted
+"""
+
+QUICK_EPOCHS = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to do, by names, so that it can be sent to another process."""
+
+    recipe: str
+    setting: tuple[float, ...]
+    fold: int
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="tune.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("recipe", nargs="?", choices=list(SEARCHES),
+        help="the recipe; --list shows them and their grids")  # fmt: skip
+    add("--folds", type=at_least(2), metavar="K", help="default: 5; quick: 2")
+    add("--seed", type=at_least(0), default=0, metavar="N",
+        help="of the training points and their folds; fold i trains from the first weights of seed "
+        "N + i (default: 0)")  # fmt: skip
+    add("--epochs", type=at_least(1), metavar="N",
+        help=f"epochs a run (default: the recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
+    add("--framework", choices=list(FRAMEWORKS), default="minifw", help="default: minifw")
+    add("--jobs", type=at_least(1), default=cores(), metavar="N",
+        help="processes (default: one a core, here %(default)s)")  # fmt: skip
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for the table (default: results)")  # fmt: skip
+    add("--quick", action="store_true", help=f"2 folds, {QUICK_EPOCHS} epochs, unless given")
+    add("--list", action="store_true", help="list the recipes and their grids and stop")
+    add("--json", action="store_true", help="print the table as JSON and nothing else")
+    return parser
+
+
+def _list_grids(console: Console, as_json: bool) -> None:
+    rows = [
+        {"recipe": recipe, "hyper-parameter": name, "values": values, "chosen": search.chosen[name]}
+        for recipe, search in SEARCHES.items()
+        for name, values in search.grid.items()
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_table(console, pd.DataFrame(rows))
+
+
+def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[str, float]:
+    """Train without one fold and measure on it.
+
+    A recipe that stops early does so by its own validation points: the fold has no part in the run.
+    """
+    torch.set_num_threads(1)
+    search = SEARCHES[task.recipe]
+    recipe = search.make(**dict(zip(search.grid, task.setting, strict=True)))
+    generator = data_generator(seed)
+    train, _, validation = recipe.data(generator)
+    rest, held_out = list(k_fold(train, folds, generator))[task.fold]
+    # Each fold from other first weights, so that a setting cannot win by one lucky start.
+    run = prepare(
+        recipe, FRAMEWORKS[framework], seed + task.fold, data=(rest, held_out, validation)
+    )
+    history = run.fit(epochs, measure=False)
+    return {"epochs": len(history), "accuracy": run.accuracy(run.test)}
+
+
+def _runs(
+    tasks: list[Task], arguments: argparse.Namespace, epochs: int
+) -> Iterator[tuple[Task, dict[str, float]]]:
+    """Do ``tasks`` and yield each, in order, with what it came to."""
+    options = (arguments.folds, arguments.seed, epochs, arguments.framework)
+    parallel = Parallel(n_jobs=arguments.jobs, return_as="generator")
+    yield from zip(tasks, parallel(delayed(_do)(task, *options) for task in tasks), strict=True)
+
+
+def _table(recipe: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a setting, the best first; of equals, that which comes first in the grid."""
+    names = list(SEARCHES[recipe].grid)
+    settings = runs.groupby(names, sort=False)
+    table = settings["accuracy"].agg(
+        folds="size", accuracy_mean="mean", accuracy_std="std", accuracy_min="min"
+    )
+    table["epochs_mean"] = settings["epochs"].mean()
+    # Rounded: equal accuracies, added in another order, are still equal.
+    best_first = np.argsort(-table["accuracy_mean"].to_numpy().round(9), kind="stable")
+    return table.iloc[best_first].reset_index()
+
+
+def _readable(recipe: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: accuracies in percent."""
+    names = list(SEARCHES[recipe].grid)
+    readable = table[names].map("{:g}".format)
+    readable["validation %"] = [
+        f"{100 * mean:.1f} ± {100 * std:.1f}"
+        for mean, std in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
+    ]
+    readable["worst fold %"] = (100 * table["accuracy_min"]).map("{:.1f}".format)
+    readable["epochs"] = table["epochs_mean"].map("{:.0f}".format)
+    return readable
+
+
+def _named(setting: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in setting.items())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    if arguments.list:
+        _list_grids(out, arguments.json)
+        return 0
+    if arguments.recipe is None:
+        parser.error(f"name a recipe: {', '.join(SEARCHES)}")
+    search = SEARCHES[arguments.recipe]
+    epochs = (
+        arguments.epochs
+        or (QUICK_EPOCHS if arguments.quick else None)
+        or search.make(**search.chosen).epochs
+    )
+    arguments.folds = arguments.folds or (2 if arguments.quick else 5)
+    if arguments.folds > POINTS:
+        parser.error(f"--folds: at most one for each of the {POINTS} training points")
+    conditions = {
+        "torch": torch.__version__,
+        "framework": arguments.framework,
+        "seed": arguments.seed,
+        "folds": arguments.folds,
+        "epochs": epochs,
+    }
+    tasks = [
+        Task(arguments.recipe, setting, fold)
+        for setting in product(*search.grid.values())
+        for fold in range(arguments.folds)
+    ]
+    try:
+        check_writable(arguments.output_dir)
+        rows = []
+        with progress_bar(log, "runs") as progress:
+            bar = progress.add_task("training", total=len(tasks))
+            for task, result in _runs(tasks, arguments, epochs):
+                rows.append(dict(zip(search.grid, task.setting, strict=True)) | result)
+                progress.advance(bar)
+        table = _table(arguments.recipe, pd.DataFrame(rows))
+        best = {name: float(table[name].iloc[0]) for name in search.grid}
+        has = (
+            "as the recipe has it"
+            if best == search.chosen
+            else (f"the recipe has {_named(search.chosen)}")
+        )
+        notes = [
+            f"Best: {_named(best)}; {has}.",
+            "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".",
+        ]
+        text = _readable(arguments.recipe, table).to_markdown(index=False, disable_numparse=True)
+        write_files(
+            arguments.output_dir,
+            {
+                f"tuning-{arguments.recipe}.csv": lambda path: table.to_csv(path, index=False),
+                f"tuning-{arguments.recipe}.md": lambda path: path.write_text(
+                    text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
+                ),
+            },
+        )
+    except OutputFolderError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        log.print("tune.py: interrupted; earlier results are as they were")
+        return 130
+    if arguments.json:
+        printed = {
+            "conditions": conditions,
+            "best": best,
+            "chosen": search.chosen,
+            "table": json.loads(table.to_json(orient="records")),
+        }
+        print(json.dumps(printed, indent=2))
+    else:
+        print_table(out, _readable(arguments.recipe, table), sections=False)
+        for note in notes:
+            out.print(note, highlight=False)
+        out.print(f"Table: {arguments.output_dir}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
