@@ -486,6 +486,40 @@ def test_without_input_gradients_the_first_layer_computes_none() -> None:
         assert [False] == asked
 
 
+def test_what_lies_before_the_first_trained_layer_is_left_out() -> None:
+    def never(grad: Tensor) -> Tensor:
+        raise AssertionError("nothing needs this gradient")
+
+    class Wall(nn.Module):
+        def rule(self, x: Tensor) -> Any:
+            return 2 * x, never
+
+    layer = nn.Linear(3, 3, dtype=torch.float64, generator=Generator().manual_seed(0))
+    x, grad_output = draw(1, 4, 3), draw(2, 4, 3)
+    layer(2 * x)
+    layer.backward(grad_output)
+    expected = layer.weight.grad
+    wall = Model(lambda m, x: m.tanh(m.a(m.w(x))), w=Wall())
+    wall.a, wall.tanh = layer, nn.Sequential()
+    for model in (nn.Sequential(Wall(), layer), wall):
+        layer.zero_grad()
+        model(x)
+        model.backward(grad_output, needs_input_grad=False)
+        assert torch.equal(expected, layer.weight.grad)
+
+
+def test_a_chain_through_a_module_that_ignores_its_input() -> None:
+    def constant(m: Any, x: Any) -> Any:
+        return m.add(m.scale, m.scale)
+
+    ours, twin = twins(constant)
+    first = nn.Linear(3, 3, dtype=torch.float64)
+    ours = nn.Sequential(first, nn.Tanh(), ours)
+    twin = torch.nn.Sequential(torch.nn.Linear(3, 3).double(), torch.nn.Tanh(), twin)
+    x = (draw(1, 4, 3),)
+    assert_same(gradients(twin, x), gradients(ours, x))
+
+
 def test_a_loss_inside_a_forward() -> None:
     def objective(m: Any, x: Any, target: Any) -> Any:
         return m.loss(m.a(x), target)
@@ -645,6 +679,27 @@ def test_no_grad_keeps_nothing(wrap: Callable[..., Any]) -> None:
         gc.enable()
     with pytest.raises(RuntimeError, match="no call awaits"):
         model.backward(draw(2, 4, 3))
+
+
+def test_no_grad_lets_go_of_a_chains_intermediates_on_the_way() -> None:
+    references: list[Any] = []
+
+    class Mark(nn.Module):
+        def rule(self, x: Tensor) -> Any:
+            output = 2 * x
+            references.append(weakref.ref(output))
+            return output, lambda grad: 2 * grad
+
+    class Look(nn.Module):
+        def rule(self, x: Tensor) -> Any:
+            references.append(references[0]() is None)
+            return x, lambda grad: grad
+
+    # Linear keeps its input, and Tanh is between for Linear's pullback to be out of use.
+    model = nn.Sequential(Mark(), nn.Linear(3, 3, dtype=torch.float64), nn.Tanh(), Look())
+    with minifw.no_grad():
+        model(draw(1, 4, 3))
+    assert references[1]
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, nn.Sequential], ids=["alone", "chained"])
