@@ -5,10 +5,12 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -120,10 +122,15 @@ def _run(
         bar = progress.add_task(
             "timing", total=len(arguments.recipes) * len(arguments.frameworks) * arguments.rounds
         )
-        for recipe in arguments.recipes:
-            for seconds in time_epochs(recipe, arguments.frameworks, arguments.rounds, settings):
-                timings.append({"recipe": recipe, **seconds})
-                progress.advance(bar, len(seconds))
+        # One process at a time, nothing beside it; the sweep's, which have all imported and warm.
+        one_by_one = Parallel(n_jobs=arguments.jobs, pre_dispatch=1, return_as="generator")
+        timed = one_by_one(
+            delayed(time_epochs)(recipe, arguments.frameworks, arguments.rounds, settings)
+            for recipe in arguments.recipes
+        )
+        for recipe, rounds in zip(arguments.recipes, timed, strict=True):
+            timings += [{"recipe": recipe, **seconds} for seconds in rounds]
+            progress.advance(bar, len(rounds) * len(arguments.frameworks))
     ordered = [
         finished[Task(recipe, framework, seed)]
         for recipe in arguments.recipes
@@ -159,6 +166,15 @@ def _verdict(table: pd.DataFrame, same_start: bool) -> tuple[list[str], bool]:
         f"A training step of {recipe.name}, batch {recipe.batch_size}: minifw "
         f"{step['minifw']:.0f} µs, PyTorch {step['pytorch']:.0f} µs.",
     ], not same_start or bool(largest < LARGEST_DIFFERENCE)
+
+
+def _conditions(conditions: dict[str, Any]) -> str:
+    epochs = conditions["epochs"] or "each recipe's own number of"
+    return (
+        f"Run with torch {conditions['torch']}, {conditions['dtype']} on {conditions['device']}, "
+        f"{conditions['jobs']} process(es) of {conditions['threads']} thread(s), {epochs} epochs, "
+        f"{conditions['rounds']} timed epochs, first weights by {conditions['initialisation']}."
+    )
 
 
 def _save(fig: Figure, path: Path) -> None:
@@ -224,7 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         finished, timings = _run(arguments, settings, log)
         table = tables.summarise(tables.final_accuracies(finished), timings)
         verdict, agree = _verdict(table, arguments.initialisation == "recipe")
-        notes = [*verdict, "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + "."]
+        notes = [*verdict, _conditions(conditions)]
         _write(arguments.output_dir, finished, table, timings, notes)
     except OutputFolderError as error:
         parser.error(str(error))

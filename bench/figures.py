@@ -19,6 +19,7 @@ __all__ = ["draw_curves", "draw_data", "draw_regions"]
 
 # Told apart without colour too: by dashes in curves, by titles elsewhere.
 PALETTE = {"minifw": "#d95f02", "pytorch": "#1b6ca8"}
+COLUMNS = 5
 LINES = {"minifw": (0, (2, 2)), "pytorch": "-"}
 
 
@@ -56,6 +57,29 @@ def draw_data(train: Data, test: Data) -> Figure:
     return figure
 
 
+def _panels(
+    recipes: int, rows: int, width: float, height: float
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure, and for each recipe a column of ``rows`` panels; COLUMNS recipes side by side."""
+    columns, blocks = min(recipes, COLUMNS), -(-recipes // COLUMNS)
+    figure, grid = plt.subplots(
+        rows * blocks,
+        columns,
+        figsize=(width * columns + 1, height * rows * blocks + 0.5),
+        layout="constrained",
+        squeeze=False,
+    )
+    places = [
+        list(grid[rows * block : rows * (block + 1), column])
+        for block in range(blocks)
+        for column in range(columns)
+    ]
+    for unused in places[recipes:]:
+        for axes in unused:
+            axes.remove()
+    return figure, places
+
+
 def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
     """By recipe, loss and accuracy over the epochs: mean over seeds and standard deviation.
 
@@ -67,33 +91,29 @@ def draw_curves(averages: pd.DataFrame, seeds: int) -> Figure:
         seeds: how many seeds they are over.
     """
     recipes = list(averages["recipe"].unique())
-    figure, panels = plt.subplots(
-        2, len(recipes), figsize=(3.1 * len(recipes) + 1, 6), layout="constrained", squeeze=False
-    )
+    figure, panels = _panels(len(recipes), rows=2, width=3.1, height=2.9)
     # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
     frameworks = sorted(averages["framework"].unique(), reverse=True)
     measures = {"loss": "training loss", "validation_accuracy": "validation accuracy"}
-    for (row, (measure, label)), column in product(
-        enumerate(measures.items()), range(len(recipes))
+    for (row, (measure, label)), (place, recipe) in product(
+        enumerate(measures.items()), enumerate(recipes)
     ):
-        axes = panels[row, column]
+        axes = panels[place][row]
         for framework in frameworks:
-            curve = averages[
-                (averages["recipe"] == recipes[column]) & (averages["framework"] == framework)
-            ]
+            curve = averages[(averages["recipe"] == recipe) & (averages["framework"] == framework)]
             mean, spread = curve[f"{measure}_mean"], curve[f"{measure}_std"].fillna(0)
             style = {"color": PALETTE[framework], "label": framework}
             axes.plot(curve["epoch"], mean, **style, linestyle=LINES[framework])
             axes.fill_between(
                 curve["epoch"], mean - spread, mean + spread, **style, alpha=0.2, linewidth=0
             )
-        axes.set(xlabel="epoch", ylabel=label if column == 0 else "")
+        axes.set(xlabel="epoch", ylabel=label if place % COLUMNS == 0 else "")
         if row == 0:
-            axes.set(title=recipes[column], ylim=(0, axes.dataLim.y1 * 1.08))
+            axes.set(title=recipe, ylim=(0, axes.dataLim.y1 * 1.08))
         else:
             axes.set_ylim(max(0, averages["validation_accuracy_mean"].min() - 0.1), 1.01)
     figure.legend(
-        handles=panels[0, 0].get_lines(),
+        handles=panels[0][0].get_lines(),
         loc="outside lower center",
         ncols=len(frameworks),
         title=f"mean and standard deviation over {seeds} seeds",
@@ -105,16 +125,10 @@ def draw_regions(finished: Sequence[Finished]) -> Figure:
     """By recipe and framework, the share of seeds whose model takes a point for inside."""
     recipes = list(dict.fromkeys(run.task.recipe for run in finished))
     frameworks = list(dict.fromkeys(run.task.framework for run in finished))
-    figure, panels = plt.subplots(
-        len(frameworks),
-        len(recipes),
-        figsize=(2.7 * len(recipes) + 1, 2.9 * len(frameworks)),
-        layout="constrained",
-        squeeze=False,
-    )
-    for column, recipe in enumerate(recipes):
+    figure, panels = _panels(len(recipes), rows=len(frameworks), width=2.7, height=2.7)
+    for place, recipe in enumerate(recipes):
         for row, framework in enumerate(frameworks):
-            axes = panels[row, column]
+            axes = panels[place][row]
             inside = np.mean(
                 [
                     run.inside
@@ -134,9 +148,9 @@ def draw_regions(finished: Sequence[Finished]) -> Figure:
             _unit_square(axes)
             if row == 0:
                 axes.set_title(recipe)
-            if column == 0:
+            if place % COLUMNS == 0:
                 axes.set_ylabel(framework, fontsize="large")
     seeds = len({run.task.seed for run in finished})
-    bar = figure.colorbar(image, ax=panels, shrink=0.8)
+    bar = figure.colorbar(image, ax=figure.axes, shrink=0.8)
     bar.set_label(f"share of {seeds} seeds that say inside (line: the true disk)")
     return figure

@@ -1,7 +1,5 @@
 """Timing: epochs of both frameworks in turn, in one process, so that they meet the same noise."""
 
-from collections.abc import Iterator
-
 import torch
 
 from bench.sweep import Settings
@@ -14,8 +12,8 @@ __all__ = ["time_epochs"]
 
 def time_epochs(
     recipe: str, frameworks: list[str], rounds: int, settings: Settings
-) -> Iterator[dict[str, float]]:
-    """Yield, a round, the seconds that an epoch of training takes on each framework.
+) -> list[dict[str, float]]:
+    """Return, a round, the seconds that an epoch of training takes on each framework.
 
     Each round trains every framework for one epoch, in an order that turns from round to round;
     one epoch each goes before, uncounted. Measuring accuracy is not part of the time.
@@ -35,8 +33,9 @@ def time_epochs(
         }
         for run in runs.values():
             run.fit(epochs=1, measure=False)
-        for index in range(rounds):
-            order = frameworks[index % len(frameworks) :] + frameworks[: index % len(frameworks)]
-            yield {name: runs[name].fit(epochs=1, measure=False)[0]["seconds"] for name in order}
+        return [
+            {name: runs[name].fit(epochs=1, measure=False)[0]["seconds"] for name in order}
+            for order in (frameworks if index % 2 else frameworks[::-1] for index in range(rounds))
+        ]
     finally:
         torch.set_num_threads(before)
