@@ -12,41 +12,15 @@ import torch
 from minifw import optim
 from minifw.optim import lr_scheduler
 from reference.frameworks import MINIFW, PYTORCH, Framework
+from reference.optim_cases import SCHEDULES, Warmup
 
 EPOCHS = 70
 
 
-class Warmup:
-    """A factor that is an object with a state."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def __call__(self, epoch: int) -> float:
-        return min(1.0, (epoch + 1) / self.epochs)
-
-
-CASES = [
-    ("ConstantLR", {}),
-    ("ConstantLR", {"factor": 0.25, "total_iters": 30}),
-    ("ConstantLR", {"factor": 1.0}),
-    ("LambdaLR", {"lr_lambda": lambda epoch: 0.95**epoch}),
-    ("LambdaLR", {"lr_lambda": [lambda epoch: 1 / (1 + epoch), lambda epoch: math.cos(epoch)]}),
-    ("LambdaLR", {"lr_lambda": Warmup(10)}),
-    ("StepLR", {"step_size": 30}),
-    ("StepLR", {"step_size": 7, "gamma": 0.5}),
-    ("StepLR", {"step_size": 1, "gamma": 1.1}),
-    ("MultiStepLR", {"milestones": [10, 40]}),
-    ("MultiStepLR", {"milestones": [40, 3, 3, 0], "gamma": 0.3}),
-    ("MultiStepLR", {"milestones": ()}),
-    ("ExponentialLR", {"gamma": 0.9}),
-    ("ExponentialLR", {"gamma": 1.02}),
-    ("CosineAnnealingLR", {"T_max": 70}),
-    ("CosineAnnealingLR", {"T_max": 9, "eta_min": 0.003}),
-    ("CosineAnnealingLR", {"T_max": 1, "eta_min": 0.01}),
-]
+# The plateau's schedule takes a value at each step, and torch has no twin of the time decay.
+STEPPED = [row for row in SCHEDULES if row[0] not in ("ReduceLROnPlateau", "InverseTimeLR")]
 each_case = pytest.mark.parametrize(
-    ("name", "options"), CASES, ids=[f"{name}-{','.join(options)}" for name, options in CASES]
+    ("name", "options"), STEPPED, ids=[f"{name}-{','.join(options)}" for name, options in STEPPED]
 )
 each_framework = pytest.mark.parametrize(
     "framework", [PYTORCH, MINIFW], ids=lambda framework: framework.name
@@ -139,8 +113,9 @@ def test_a_schedule_is_a_function_of_the_epoch():
 
 
 def test_inverse_time_is_its_formula_and_its_lambda():
-    factor = {"lr_lambda": lambda epoch: 1 / (1 + 0.05 * epoch)}
-    seen = rates(make(MINIFW, "InverseTimeLR", {"decay": 0.05}), EPOCHS)
+    ((name, options),) = [row for row in SCHEDULES if row[0] == "InverseTimeLR"]
+    factor = {"lr_lambda": lambda epoch: 1 / (1 + options["decay"] * epoch)}
+    seen = rates(make(MINIFW, name, options), EPOCHS)
     assert seen == approximately(rates(make(PYTORCH, "LambdaLR", factor), EPOCHS))
     assert seen[20] == pytest.approx([0.05, 1.0])
 
@@ -153,16 +128,7 @@ VALUES: dict[str, Callable[[int], float]] = {
     "creeps": lambda epoch: 1.0 - 5e-5 * epoch,
     "is NaN": lambda epoch: math.nan if epoch % 3 else 1.0 / (epoch + 1),
 }
-PLATEAUS = [
-    {},
-    {"mode": "max", "patience": 3},
-    {"patience": 2, "factor": 0.5, "cooldown": 4},
-    {"patience": 0, "threshold": 0.05, "threshold_mode": "abs"},
-    {"mode": "max", "patience": 1, "threshold": 0.2, "threshold_mode": "abs"},
-    {"patience": 1, "factor": 0.1, "min_lr": [1e-3, 0.4]},
-    {"patience": 0, "factor": 0.5, "min_lr": 1e-3, "eps": 1e-2},
-    {"patience": 1, "threshold": 0.3, "cooldown": 1},
-]
+PLATEAUS = [options for name, options in SCHEDULES if name == "ReduceLROnPlateau"]
 
 
 @pytest.mark.parametrize("options", PLATEAUS, ids=str)
@@ -242,6 +208,5 @@ def test_only_an_optimiser_of_the_framework_is_taken(framework, name):
 
 
 def test_every_public_schedule_has_a_case():
-    tested = {name for name, _ in CASES} | {"InverseTimeLR", "ReduceLROnPlateau", "LRScheduler"}
-    assert tested == set(lr_scheduler.__all__)
+    assert {name for name, _ in SCHEDULES} == set(lr_scheduler.__all__) - {"LRScheduler"}
     assert optim.lr_scheduler is lr_scheduler

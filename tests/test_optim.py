@@ -9,32 +9,14 @@ from torch import Generator, Tensor
 
 from minifw import nn, optim
 from reference.frameworks import MINIFW, PYTORCH, Framework
+from reference.optim_cases import OPTIMIZERS
 
 STEPS = 60
 
-CASES = [
-    ("SGD", {"lr": 0.1}),
-    ("SGD", {}),
-    ("SGD", {"lr": 0.1, "weight_decay": 0.1}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "dampening": 0.3}),
-    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01}),
-    ("SGD", {"lr": 0.01, "maximize": True}),
-    ("SGD", {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1, "maximize": True}),
-    ("Adam", {}),
-    ("Adam", {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3}),
-    ("Adam", {"lr": 0.1, "weight_decay": 0.1}),
-    ("Adam", {"lr": 0.1, "amsgrad": True}),
-    ("Adam", {"lr": 0.1, "amsgrad": True, "maximize": True, "weight_decay": 0.1}),
-    ("Adam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
-    ("AdamW", {}),
-    ("AdamW", {"lr": 0.1, "weight_decay": 0.1}),
-    ("AdamW", {"lr": 0.1, "weight_decay": 0}),
-    ("AdamW", {"lr": 0.1, "betas": (0.8, 0.9), "amsgrad": True, "eps": 0.1}),
-    ("AdamW", {"lr": 0.01, "maximize": True}),
+NAMES = [
+    f"{name}-{','.join(f'{k}={v}' for k, v in options.items())}" for name, options in OPTIMIZERS
 ]
-NAMES = [f"{name}-{','.join(f'{k}={v}' for k, v in options.items())}" for name, options in CASES]
-each_case = pytest.mark.parametrize(("name", "options"), CASES, ids=NAMES)
+each_case = pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=NAMES)
 # Two torch optimisers may hold their state_dict's tensors in common, so each is given its own.
 DIRECTIONS = [(PYTORCH, MINIFW), (MINIFW, PYTORCH), (MINIFW, MINIFW)]
 each_direction = pytest.mark.parametrize(
@@ -123,7 +105,7 @@ def test_a_state_dict_goes_on_in_the_other_framework(name, options, saved, loade
 
 
 def test_state_dicts_have_the_keys_of_torch():
-    for name, options in CASES:
+    for name, options in OPTIMIZERS:
         dicts = []
         for framework in (PYTORCH, MINIFW):
             params = parameters(framework)
@@ -181,7 +163,7 @@ def test_zero_grad_resets_to_none_or_zeros(framework):
 
 
 def test_gradients_are_left_as_they_are():
-    for name, options in CASES:
+    for name, options in OPTIMIZERS:
         params = parameters(MINIFW)
         params[0].grad = grad = torch.ones(5, 4, dtype=torch.float64)
         optimizer = make(MINIFW, name, params, options)
@@ -316,7 +298,7 @@ def test_a_script_for_torch_runs_on_minifw_but_for_its_backward_line():
 
 def test_every_public_optimiser_has_a_case():
     public = set(optim.__all__) - {"Optimizer", "lr_scheduler"}
-    assert public == {name for name, _ in CASES}
+    assert public == {name for name, _ in OPTIMIZERS}
 
 
 def test_repr_lists_the_settings_of_each_group():
