@@ -119,43 +119,28 @@ def float32_tolerance(
     }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+def check(case: Case, seed: int, layout: str, batch: int | None = None) -> None:
+    """Both dtypes at once: what is expected of float32 is measured against float64."""
+    reproduce = f"{case.name}, {layout=}, {seed=}, {batch=}"
+    exact, actual = both(case, torch.float64, seed, layout, batch)
+    assert_close(exact, actual, relative(exact, layout), f"{reproduce}, float64")
+    expected, actual = both(case, torch.float32, seed, layout, batch)
+    tolerance = float32_tolerance(exact, expected, layout)
+    assert_close(expected, actual, tolerance, f"{reproduce}, float32")
+
+
 @rows(CASES)
-def test_float64_equals_autograd(case: Case, layout: str) -> None:
-    for seed in SEEDS:
-        expected, actual = both(case, torch.float64, seed, layout)
-        assert_close(
-            expected, actual, relative(expected, layout), f"{case.name}, {layout}, {seed=}"
-        )
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@rows(CASES)
-def test_float32_errs_no_more_than_torch(case: Case, layout: str) -> None:
-    for seed in SEEDS:
-        expected, actual = both(case, torch.float32, seed, layout)
-        exact, _ = both(case, torch.float64, seed, layout)
-        assert_close(
-            expected,
-            actual,
-            float32_tolerance(exact, expected, layout),
-            f"{case.name}, {layout}, {seed=}, float32",
-        )
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.parametrize("batch", [0, 1])
-@rows(BATCHED)
-def test_empty_and_one_element_batches(case: Case, batch: int, dtype: torch.dtype) -> None:
+def test_equals_autograd_in_both_dtypes_and_every_layout(case: Case) -> None:
     for layout in LAYOUTS:
-        expected, actual = both(case, dtype, seed=3, layout=layout, batch=batch)
-        exact, _ = both(case, torch.float64, seed=3, layout=layout, batch=batch)
-        tolerance = (
-            relative(expected, layout)
-            if dtype == torch.float64
-            else float32_tolerance(exact, expected, layout)
-        )
-        assert_close(expected, actual, tolerance, f"{case.name}, {layout}, {batch=}, {dtype}")
+        for seed in SEEDS:
+            check(case, seed, layout)
+
+
+@rows(BATCHED)
+def test_empty_and_one_element_batches(case: Case) -> None:
+    for layout in LAYOUTS:
+        for batch in (0, 1):
+            check(case, 3, layout, batch)
 
 
 @rows(REAL)
