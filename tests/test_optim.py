@@ -270,17 +270,20 @@ def test_minifw_refuses_what_torch_lets_pass():
 def test_a_script_for_torch_runs_on_minifw_but_for_its_backward_line():
     def script(framework: Framework) -> Any:
         nn, optim = framework.nn, framework.optim
-        model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1)).to(torch.float64)
+        block = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+        model = nn.Sequential(nn.Linear(2, 16), nn.ReLU(), nn.Residual(block), nn.Linear(16, 2)).to(
+            torch.float64
+        )
         generator = Generator().manual_seed(1)
         for parameter in model.parameters():
-            parameter.data.normal_(generator=generator)
-        criterion, optimizer = nn.MSELoss(), optim.AdamW(model.parameters(), lr=0.02)
+            parameter.data.normal_(std=0.3, generator=generator)
+        criterion, optimizer = nn.CrossEntropyLoss(), optim.AdamW(model.parameters(), lr=0.01)
         schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=500)
         clipped = 0
         for _ in range(500):
             x = torch.rand(16, 2, generator=generator, dtype=torch.float64)
             optimizer.zero_grad()
-            loss = criterion(model(x), x.square().sum(1, keepdim=True))
+            loss = criterion(model(x), (x.square().sum(1) < 0.6).long())
             if framework is MINIFW:
                 model.backward(criterion.backward())
             else:
