@@ -68,6 +68,7 @@ class Case:
         batched: whether the leading dimension of the inputs may have any size.
         twin: name of the class in :mod:`torch.nn`, or where it has none in
             :mod:`reference.twins`. Default: ``module``.
+        exceptions: checks of :mod:`bench.equivalence` not to make, with the reasons.
     """
 
     module: str
@@ -77,6 +78,7 @@ class Case:
     training: bool | None = None
     batched: bool = True
     twin: str = ""
+    exceptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

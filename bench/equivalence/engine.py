@@ -1,0 +1,296 @@
+"""The engine: is a hand-written backward pass equal to PyTorch's?
+
+::
+
+    from bench.equivalence import verify
+
+    report = verify(MyLinear, torch.nn.Linear, ["4,5"], (5, 3))
+    assert report.status == "PASSED", report
+
+Every check draws random parameters, inputs and cotangents, takes subject and reference through the
+same calls, and judges every tensor that comes out: outputs, input gradients, parameter gradients,
+buffers.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import minifw
+from bench.equivalence.example import DTYPES, Example, draw_inputs
+from bench.equivalence.passes import NotApplicable, Pass, SideEffect
+from bench.equivalence.subject import Subject, make_reference, make_subject
+from bench.equivalence.verdict import Status, Verdict, judge
+from reference.cases import Case, Input, build, seeded
+
+__all__ = ["Comparison", "Drawn", "check", "draw", "first_line", "of_case"]
+
+Move = Callable[[Tensor], Tensor]
+
+
+def _stay(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared with what.
+
+    Attributes:
+        name: of the comparison, for tables.
+        subject: class or function that makes the subject, or a :class:`torch.autograd.Function`.
+        reference: class or function that makes the trusted :class:`torch.nn.Module`.
+        inputs: what both are called on.
+        arguments, options: of both constructors; a Function has none.
+        training: the mode; None where the mode makes no difference.
+        device: where to compute.
+        exceptions: checks not to make, with the reasons.
+    """
+
+    name: str
+    subject: Any
+    reference: Callable[..., torch.nn.Module]
+    inputs: tuple[Input, ...]
+    arguments: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: bool | None = None
+    device: str = "cpu"
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+
+
+def of_case(case: Case, nn: ModuleType = minifw.nn) -> Comparison:
+    """The comparison of a row of :data:`reference.cases.CASES`.
+
+    Args:
+        case: the row.
+        nn: namespace that the subject is built from. Default: ``minifw.nn``.
+    """
+
+    def factory(namespace: ModuleType) -> Callable[..., Any]:
+        return lambda *arguments, **options: build(
+            replace(case, arguments=arguments, options=options), namespace
+        )
+
+    return Comparison(
+        case.name,
+        factory(nn),
+        factory(torch.nn),
+        case.inputs,
+        case.arguments,
+        case.options,
+        case.training,
+        exceptions=case.exceptions,
+    )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The numbers of an example, and what makes modules that hold them.
+
+    Attributes:
+        comparison, example: what was drawn for.
+        like: the reference, in the example's dtype.
+        inputs: two sets of them.
+    """
+
+    comparison: Comparison
+    example: Example
+    like: Subject
+    inputs: tuple[tuple[Tensor, ...], ...]
+
+    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
+        example, comparison = self.example, self.comparison
+        return (
+            example.resize(tuple(comparison.arguments)),
+            {name: example.resize_option(value) for name, value in comparison.options.items()},
+            (comparison.training is not False) != example.other_mode,
+        )
+
+    def subject(self, dtype: torch.dtype) -> Subject:
+        """The subject, with the parameters that were drawn."""
+        subject = self.comparison.subject
+        return make_subject(subject, *self._arguments(), dtype, self.comparison.device, self.like)
+
+    def reference(self, dtype: torch.dtype, move: Move = _stay) -> Subject:
+        """The reference, with the parameters that were drawn, moved."""
+        reference = self.comparison.reference
+        made = make_reference(reference, *self._arguments(), dtype, self.comparison.device)
+        mine, theirs = (s.parameters() | s.buffers() for s in (made, self.like))
+        for name, tensor in mine.items():
+            tensor.copy_(move(theirs[name].to(tensor.dtype)))
+        return made
+
+    def inputs_in(self, dtype: torch.dtype, move: Move = _stay) -> tuple[tuple[Tensor, ...], ...]:
+        """Both sets of inputs, moved; their strides stay."""
+        return tuple(
+            tuple(move(t.to(dtype)) if t.is_floating_point() else t for t in inputs)
+            for inputs in self.inputs
+        )
+
+
+def draw(comparison: Comparison, example: Example) -> Drawn:
+    """Draw parameters and inputs."""
+    generator = Generator().manual_seed(example.seed)
+    dtype = DTYPES[example.dtype]
+    drawn = Drawn(comparison, example, None, ())  # type: ignore[arg-type]
+    like = make_reference(comparison.reference, *drawn._arguments(), dtype, comparison.device)
+    if example.parameters == "random":
+        for parameter in like.parameters().values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        for buffer in like.buffers().values():
+            if buffer.is_floating_point():  # which may be a variance or a weight
+                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    inputs = tuple(
+        draw_inputs(example, comparison.inputs, generator, comparison.device) for _ in range(2)
+    )
+    return replace(drawn, like=like, inputs=inputs)
+
+
+def _mover(dtype: torch.dtype, seed: int) -> Move:
+    """What moves each number by one ULP of ``dtype`` towards 0, or leaves it, at random.
+
+    Never away from 0: what has to be at most 1 stays so, and 0 stays 0.
+    """
+    generator, eps = Generator().manual_seed(seed), torch.finfo(dtype).eps
+
+    def move(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        flips = torch.randint(2, tensor.shape, generator=generator).to(tensor)
+        return tensor * (1 - eps * flips)
+
+    return move
+
+
+def check(
+    comparison: Comparison,
+    example: Example,
+    name: str = "",
+    cotangents: Sequence[Tensor] | None = None,
+) -> list[Verdict]:
+    """Make one check, and judge every tensor that comes out of it.
+
+    Args:
+        comparison: what to compare with what.
+        example: what to draw and do.
+        name: of the check.
+        cotangents: gradients of the outputs. Default: drawn at random, as they should be.
+
+    Raises:
+        UsageError: subject or reference cannot be made, or have other parameters than each other.
+    """
+
+    def alone(status: Status, reason: str) -> list[Verdict]:
+        return [Verdict("", status, reason, name, example)]
+
+    dtype, double = DTYPES[example.dtype], torch.float64
+
+    def take(subject: Subject, to: torch.dtype, move: Move = _stay) -> Pass:
+        given = None if cotangents is None else [move(c.to(to)) for c in cotangents]
+        steps = Pass(subject, comparison.inputs, example, given, move)
+        steps.run(drawn.inputs_in(to, move))
+        return steps
+
+    def control(count: int, inside: bool) -> list[dict[str, Tensor]]:
+        """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
+        passes = []
+        for seed in range(count):
+            move = _mover(dtype, example.seed + seed)
+            with _Moving(move) if inside else contextlib.nullcontext():
+                passes.append(take(drawn.reference(double, move), double, move).named)
+        return passes
+
+    try:
+        drawn = draw(comparison, example)
+        theirs = take(drawn.reference(dtype), dtype)
+        reference, expected = drawn.reference(double), theirs.named
+        exact = expected if dtype == double else take(reference, double).named
+        moved = control(2, inside=False)
+    except NotApplicable as error:
+        return alone(Status.SKIPPED, str(error))
+    except Exception as error:
+        return alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")
+    try:
+        actual = take(drawn.subject(dtype), dtype).named
+    except NotApplicable as error:
+        return alone(Status.SKIPPED, str(error))
+    except SideEffect as error:
+        return alone(Status.FAILED, str(error))
+    except Exception as error:
+        return alone(Status.ERROR, first_line(error))
+
+    def judged() -> list[Verdict]:
+        return [
+            judge(
+                tensor,
+                actual.get(tensor),
+                expected[tensor],
+                exact[tensor],
+                [other[tensor] for other in moved],
+                theirs.largest_cotangent,
+            )
+            for tensor in expected
+        ]
+
+    verdicts = judged()
+    if any(v.status == Status.FAILED and v.absolute > v.bound for v in verdicts):
+        # Two draws of the control may be small by luck. Before anything is said against the
+        # subject, there are more, which also move what PyTorch computes on the way.
+        moved += control(16, inside=True)
+        verdicts = judged()
+    verdicts += [_surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected]
+    if example.steps == "once":
+        with seeded(example.seed):
+            others = reference.forward_only(*drawn.inputs_in(double)[1])
+        verdicts = [_constant(verdict, exact, others) for verdict in verdicts]
+    return [replace(verdict, check=name, example=example) for verdict in verdicts]
+
+
+_COPIES = {"aten::clone", "aten::_to_copy", "aten::nan_to_num"}  # the harness's own
+
+
+class _Moving(TorchDispatchMode):
+    """Within it, the result of every operation is moved."""
+
+    def __init__(self, move: Move) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.move = move
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result, schema = function(*args, **kwargs or {}), function._schema
+        if schema.name in _COPIES or any(returned.alias_info for returned in schema.returns):
+            return result
+        return self.move(result) if isinstance(result, Tensor) else result
+
+
+def first_line(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _surplus(tensor: str, actual: Tensor) -> Verdict:
+    """Judge what the subject makes and the reference does not: a gradient is to be 0."""
+    if tensor.endswith(".grad") and not actual.any():
+        return Verdict(tensor, Status.SKIPPED, "zeros, where the reference has no gradient")
+    if tensor.endswith(".grad"):
+        return Verdict(tensor, Status.FAILED, "a gradient, where the reference has none")
+    return Verdict(tensor, Status.SKIPPED, "the reference has none")
+
+
+def _constant(verdict: Verdict, exact: dict[str, Tensor], others: tuple[Tensor, ...]) -> Verdict:
+    """MISTRUSTED, if it is of an output that other inputs change by less than the bound."""
+    if verdict.status != Status.PASSED or not verdict.tensor.startswith("output"):
+        return verdict
+    other = others[int(verdict.tensor.partition(".")[2] or 0)]
+    difference = (exact[verdict.tensor].double() - other.double()).abs()
+    if (difference <= verdict.bound).all():
+        return replace(verdict, status=Status.MISTRUSTED, reason="other inputs give the same")
+    return verdict
