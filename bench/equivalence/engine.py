@@ -173,6 +173,7 @@ def check(
     example: Example,
     name: str = "",
     cotangents: Sequence[Tensor] | None = None,
+    given: Drawn | None = None,
 ) -> list[Verdict]:
     """Make one check, and judge every tensor that comes out of it.
 
@@ -181,9 +182,7 @@ def check(
         example: what to draw and do.
         name: of the check.
         cotangents: gradients of the outputs. Default: drawn at random, as they should be.
-
-    Raises:
-        UsageError: subject or reference cannot be made, or have other parameters than each other.
+        given: parameters and inputs. Default: drawn at random.
     """
 
     def alone(status: Status, reason: str) -> list[Verdict]:
@@ -192,8 +191,8 @@ def check(
     dtype, double = DTYPES[example.dtype], torch.float64
 
     def take(subject: Subject, to: torch.dtype, move: Move = _stay) -> Pass:
-        given = None if cotangents is None else [move(c.to(to)) for c in cotangents]
-        steps = Pass(subject, comparison.inputs, example, given, move)
+        fixed = None if cotangents is None else [move(c.to(to)) for c in cotangents]
+        steps = Pass(subject, comparison.inputs, example, fixed, move)
         steps.run(drawn.inputs_in(to, move))
         return steps
 
@@ -207,7 +206,7 @@ def check(
         return passes
 
     try:
-        drawn = draw(comparison, example)
+        drawn = given or draw(comparison, example)
         theirs = take(drawn.reference(dtype), dtype)
         reference, expected = drawn.reference(double), theirs.named
         exact = expected if dtype == double else take(reference, double).named

@@ -15,7 +15,7 @@ import minifw
 from minifw.nn.rule import as_tuple
 from reference.cases import seeded
 
-__all__ = ["Adapter", "Subject", "UsageError", "make_reference", "make_subject", "named"]
+__all__ = ["Adapter", "Subject", "UsageError", "make_reference", "make_subject", "named", "wrap"]
 
 
 T = TypeVar("T")
@@ -235,6 +235,25 @@ def make_reference(
     return _Torch(made.to(device=device, dtype=dtype).train(training))
 
 
+def wrap(made: Any) -> Subject:
+    """A module or an adapter, as a subject.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if isinstance(made, minifw.nn.Module):
+        return _Minifw(made)
+    if isinstance(made, torch.nn.Module):
+        return _Torch(made)
+    if isinstance(made, Adapter):
+        return Subject(made)
+    raise UsageError(
+        "the subject must be a minifw.nn.Module, a torch.nn.Module, a torch.autograd.Function "
+        "or an object with forward, backward, parameters and gradients, "
+        f"got {type(made).__name__}"
+    )
+
+
 def make_subject(
     factory: Any,
     arguments: Sequence[Any],
@@ -251,21 +270,11 @@ def make_subject(
     """
     if isinstance(factory, type) and issubclass(factory, torch.autograd.Function):
         return _Function(factory, like.parameters())
-    made = _build("subject", factory, arguments, options, dtype)
-    subject: Subject
-    if isinstance(made, (minifw.nn.Module, torch.nn.Module)):
-        made.to(device=device, dtype=dtype).train(training)
-        subject = (_Minifw if isinstance(made, minifw.nn.Module) else _Torch)(made)
-    elif isinstance(made, Adapter):
-        subject = Subject(made)
-        if hasattr(made, "train"):
-            made.train(training)
-    else:
-        raise UsageError(
-            "the subject must be a minifw.nn.Module, a torch.nn.Module, a torch.autograd.Function "
-            "or an object with forward, backward, parameters and gradients, "
-            f"got {type(made).__name__}"
-        )
+    subject = wrap(_build("subject", factory, arguments, options, dtype))
+    if isinstance(subject, _Module):
+        subject.made.to(device=device, dtype=dtype)
+    if hasattr(subject.made, "train"):
+        subject.made.train(training)
     theirs = subject.parameters()
     if theirs.keys() != like.parameters().keys() and len(theirs) == len(like.parameters()):
         subject.names = list(like.parameters())

@@ -1,0 +1,275 @@
+"""Lockstep: two frameworks trained side by side from one start, step by step.
+
+What rounding alone does to a run is read off a control: PyTorch against PyTorch with every initial
+weight moved by one ULP. At the first step at which the subject parts from the reference by more
+than that, each module, the loss and the optimiser are taken by themselves through the calls of that
+step, and the first that is wrong is named. If none is, it was rounding after all.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.equivalence.engine import Comparison, Drawn, check
+from bench.equivalence.example import Example
+from bench.equivalence.subject import wrap
+from bench.equivalence.verdict import Status, Verdict, failures
+from minifw.data import batches
+from reference.cases import Input, seeded
+from reference.frameworks import MINIFW, PYTORCH, Framework
+from reference.recipes import Recipe
+from reference.run import Run, prepare
+
+__all__ = ["Lockstep", "lockstep"]
+
+# How much farther the subject may be than the control has been so far: their roundings differ, and
+# where a run is chaotic a factor between two errors is little more than luck.
+ALLOWED = 10.0
+FLOOR_ULP = 4.0
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """How one run went.
+
+    Attributes:
+        recipe, dtype: what was run, in what.
+        steps: training steps done.
+        apart: distance of the weights at the end, as a share of their tensor's largest entry.
+        control: largest distance of the control, likewise.
+        parted: the first step, counted from 1, at which the subject was farther from the reference
+            than is allowed; 0 for none.
+        cause: what is to blame; its reason says whether it looks like rounding or like a fault.
+    """
+
+    recipe: str
+    dtype: str
+    steps: int
+    apart: float
+    control: float
+    parted: int = 0
+    cause: Verdict | None = None
+
+    @property
+    def status(self) -> Status:
+        """PASSED if the runs never parted, or parted by rounding."""
+        return Status.PASSED if self.cause is None else self.cause.status
+
+    def __str__(self) -> str:
+        where = f"{self.recipe} in {self.dtype}, {self.steps} steps"
+        if self.cause is None:
+            return (
+                f"{where}: {self.apart:.2g} apart at the end; "
+                f"PyTorch from PyTorch moved by one ULP, {self.control:.2g}"
+            )
+        return f"{where}: parted at step {self.parted}: {self.cause.tensor}: {self.cause.reason}"
+
+
+def lockstep(
+    recipe: Recipe,
+    framework: Framework = MINIFW,
+    seed: int = 0,
+    epochs: int | None = None,
+    dtype: str = "float64",
+) -> Lockstep:
+    """Train ``framework`` beside PyTorch, and PyTorch beside itself.
+
+    Args:
+        recipe: what to train; it is not stopped early.
+        framework: the subject.
+        seed: of data, weights, batches and dropout masks.
+        epochs: how long. Default: the recipe's own.
+        dtype: of everything.
+    """
+    torch_dtype = getattr(torch, dtype)
+    reference, subject, control = (
+        prepare(recipe, side, seed, dtype=torch_dtype) for side in (PYTORCH, framework, PYTORCH)
+    )
+    _move(control, seed)
+    eps = torch.finfo(torch_dtype).eps
+    farthest, apart, done = 0.0, 0.0, 0
+    for done, step in enumerate(_steps(reference, epochs or recipe.epochs), start=1):
+        for run in (reference, subject, control):
+            _train(step, run)
+        apart = _distance(subject, reference)
+        farthest = max(farthest, _distance(control, reference))
+        if not apart <= ALLOWED * farthest + FLOOR_ULP * eps:  # which NaN is not either
+            cause = _blame(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
+            return Lockstep(recipe.name, dtype, done, apart, farthest, done, cause)
+    return Lockstep(recipe.name, dtype, done, apart, farthest)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A batch, the seed of its dropout masks, and whether an epoch before it has ended."""
+
+    input: Tensor
+    target: Tensor
+    seed: int
+    schedule: bool
+
+    def prepare(self, run: Run) -> None:
+        """Do what comes before the step."""
+        if self.schedule:
+            run.scheduler.step()
+
+    def train(self, framework: Framework, model: Any, criterion: Any, optimizer: Any) -> None:
+        """Do the step."""
+        with seeded(self.seed):
+            framework.train_step(model, criterion, optimizer, self.input, self.target)
+
+
+def _steps(run: Run, epochs: int) -> Iterator[_Step]:
+    """The training steps of a run, to be done by all sides alike."""
+    for epoch in range(epochs):
+        for index, (input, target) in enumerate(
+            batches(run.train, run.recipe.batch_size, run.batch_order)
+        ):
+            seed = run.seed + 7919 * (epoch * run.recipe.steps_an_epoch + index)
+            yield _Step(input, target, seed, schedule=epoch > 0 and index == 0)
+
+
+def _train(step: _Step, run: Run) -> None:
+    step.prepare(run)
+    step.train(run.framework, run.model, run.criterion, run.optimizer)
+
+
+def _values(run: Run) -> dict[str, Tensor]:
+    return {name: parameter.data for name, parameter in run.model.named_parameters()}
+
+
+def _move(run: Run, seed: int) -> None:
+    """Move each weight to a neighbour."""
+    generator = torch.Generator().manual_seed(seed)
+    for value in _values(run).values():
+        up = torch.rand(value.shape, generator=generator) < 0.5
+        there = torch.where(up, torch.inf, -torch.inf).to(value)
+        value.copy_(torch.nextafter(value, there))
+
+
+def _distances(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
+    """By tensor, the largest distance as a share of the tensor's largest entry."""
+    return {
+        name: float((ours[name] - there).abs().max() / there.abs().max().clamp(min=1e-30))
+        for name, there in theirs.items()
+    }
+
+
+def _distance(one: Run, other: Run) -> float:
+    return max(_distances(_values(one), _values(other)).values())
+
+
+def _blame(
+    recipe: Recipe, framework: Framework, seed: int, epochs: int, dtype: torch.dtype, parted: int
+) -> Verdict:
+    """Do the run again up to the step, and take every part of it through the step by itself."""
+    twin, subject = (prepare(recipe, side, seed, dtype=dtype) for side in (PYTORCH, framework))
+    steps = _steps(twin, epochs)
+    for _ in range(parted - 1):
+        step = next(steps)
+        step.prepare(twin)
+        _train(step, subject)
+    step = next(steps)
+    for run in (twin, subject):
+        step.prepare(run)
+    rates = [[group["lr"] for group in run.optimizer.param_groups] for run in (subject, twin)]
+    if rates[0] != rates[1]:
+        reason = f"looks like a fault: the learning rates are {rates[0]}, expected {rates[1]}"
+        return Verdict("scheduler", Status.FAILED, reason)
+    twin.model.load_state_dict(copy.deepcopy(subject.model.state_dict()))
+    twin.optimizer.load_state_dict(copy.deepcopy(subject.optimizer.state_dict()))
+    calls = _watch(twin)
+    step.train(PYTORCH, twin.model, twin.criterion, twin.optimizer)
+    for call in calls:
+        ours = dict(subject.model.named_modules()).get(call.path, subject.criterion)
+        wrong = failures(_retry(call, ours, dtype, step.seed))
+        if wrong:
+            name = f"{call.path or 'model'} ({type(ours).__name__}), {wrong[0].tensor or 'call'}"
+            return replace(wrong[0], tensor=name, reason=f"looks like a fault: {wrong[0].reason}")
+    return _retry_update(step, subject, twin)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a module of PyTorch's: where it is in the model, and what went in and came back.
+
+    Attributes:
+        path: of the module in the model; "criterion" for the loss.
+        module: a copy of it, as it was.
+        inputs, grad_output: of the call; the gradient is filled in by the backward pass.
+    """
+
+    path: str
+    module: torch.nn.Module
+    inputs: tuple[Tensor, ...]
+    grad_output: list[Tensor]
+
+
+def _watch(run: Run) -> list[_Call]:
+    """A list of the calls that the modules of a PyTorch run will make, inner ones first."""
+    calls: list[_Call] = []
+
+    def hook(path: str, copied: torch.nn.Module) -> Callable[..., None]:
+        def note(_: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            kept = tuple(tensor.detach().clone() for tensor in inputs)
+            calls.append(call := _Call(path, copied, kept, []))
+            output.register_hook(  # type: ignore[no-untyped-call]
+                lambda grad: call.grad_output.append(grad.clone())
+            )
+
+        return note
+
+    for path, module in [*run.model.named_modules(), ("criterion", run.criterion)]:
+        module.register_forward_hook(hook(path, copy.deepcopy(module)))
+    return calls
+
+
+def _fresh(module: Any) -> Any:
+    """A copy without gradients."""
+    copied = copy.deepcopy(module)
+    copied.zero_grad()
+    return copied
+
+
+def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdict]:
+    """Take a module of the subject through a call that its twin has made."""
+    is_loss = call.path == "criterion"
+    comparison = Comparison(
+        call.path,
+        lambda: _fresh(ours),
+        lambda: _fresh(call.module),
+        tuple(
+            Input(tuple(tensor.shape), constant=is_loss and place == 1)
+            for place, tensor in enumerate(call.inputs)
+        ),
+        training=True,
+    )
+    example = Example(dtype=str(dtype).removeprefix("torch."), seed=seed)
+    drawn = Drawn(comparison, example, wrap(call.module), (call.inputs, call.inputs))
+    return check(comparison, example, "lockstep", call.grad_output, drawn)
+
+
+def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:
+    """Give the subject's optimiser the gradients of PyTorch's, then let it do the whole step."""
+    eps = torch.finfo(step.input.dtype).eps
+    model, optimizer = copy.deepcopy((subject.model, subject.optimizer))
+    grads = {name: parameter.grad for name, parameter in twin.model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.grad = grads[name].clone()
+    optimizer.step()
+    expected = _values(twin)
+    updated = {name: parameter.data for name, parameter in model.named_parameters()}
+    step.train(subject.framework, subject.model, subject.criterion, subject.optimizer)
+    for part, values, roundings in (
+        ("optimizer", updated, 8),  # of an update, which is a handful of operations
+        ("train_step", _values(subject), 1e4),  # of all sums of a step
+    ):
+        for name, share in _distances(values, expected).items():
+            if not share <= roundings * eps:
+                reason = f"looks like a fault: {name} is {share:.2g} of its largest entry off"
+                return Verdict(f"{part}, {name}", Status.FAILED, reason)
+    return Verdict("model", Status.PASSED, "looks like rounding: every part of the step is right")
