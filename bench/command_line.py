@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import pandas as pd
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["Parser", "at_least", "cores", "print_table", "progress_bar"]
+__all__ = ["Parser", "at_least", "cores", "device", "print_table", "progress_bar"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +36,16 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def device(text: str) -> str:
+    """The type of an argument that names a torch device, once it has been seen to work."""
+    try:
+        torch.zeros(1, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"cannot use device {text!r}: {reason}") from None
+    return text
 
 
 def cores() -> int:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from bench import figures, tables
-from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.command_line import Parser, at_least, cores, device, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
 from bench.sweep import Finished, Settings, Task, sweep
 from bench.timing import time_epochs
@@ -46,15 +46,6 @@ DTYPES = ("float32", "float64")
 QUICK_EPOCHS = 20
 
 
-def _device(text: str) -> str:
-    try:
-        torch.zeros(1, device=text)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"cannot use device {text!r}: {reason}") from None
-    return text
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="compare.py",
@@ -79,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
     add("--threads", type=at_least(1), default=1, metavar="N",
         help="threads of torch in each (default: 1)")  # fmt: skip
-    add("--device", type=_device, default="cpu", help="torch device (default: cpu)")
+    add("--device", type=device, default="cpu", help="torch device (default: cpu)")
     add("--dtype", choices=DTYPES, default="float32", help="default: float32")
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and figures (default: results)")  # fmt: skip

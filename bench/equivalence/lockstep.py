@@ -41,6 +41,7 @@ class Lockstep:
         steps: training steps done.
         apart: distance of the weights at the end, as a share of their tensor's largest entry.
         control: largest distance of the control, likewise.
+        allowed: what ``apart`` may be for that.
         parted: the first step, counted from 1, at which the subject was farther from the reference
             than is allowed; 0 for none.
         cause: what is to blame; its reason says whether it looks like rounding or like a fault.
@@ -51,6 +52,7 @@ class Lockstep:
     steps: int
     apart: float
     control: float
+    allowed: float
     parted: int = 0
     cause: Verdict | None = None
 
@@ -91,16 +93,17 @@ def lockstep(
     )
     _move(control, seed)
     eps = torch.finfo(torch_dtype).eps
-    farthest, apart, done = 0.0, 0.0, 0
+    farthest, apart, allowed, done = 0.0, 0.0, 0.0, 0
     for done, step in enumerate(_steps(reference, epochs or recipe.epochs), start=1):
         for run in (reference, subject, control):
             _train(step, run)
         apart = _distance(subject, reference)
         farthest = max(farthest, _distance(control, reference))
-        if not apart <= ALLOWED * farthest + FLOOR_ULP * eps:  # which NaN is not either
+        allowed = ALLOWED * farthest + FLOOR_ULP * eps
+        if not apart <= allowed:  # which NaN is not either
             cause = _blame(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
-            return Lockstep(recipe.name, dtype, done, apart, farthest, done, cause)
-    return Lockstep(recipe.name, dtype, done, apart, farthest)
+            return Lockstep(recipe.name, dtype, done, apart, farthest, allowed, done, cause)
+    return Lockstep(recipe.name, dtype, done, apart, farthest, allowed)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
 
+from bench.equivalence.example import DTYPES
 from bench.equivalence.verdict import Status, Verdict, failures, nearer, overall
 from bench.equivalence.witnesses import Testimony
 
-__all__ = ["Report"]
+__all__ = ["Report", "by_class", "by_row"]
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,15 @@ class Report:
         verdicts: one a check and tensor.
         testimonies: what four witnesses say of each gradient.
         examples: how many examples were tried.
-        gradcheck: what :func:`torch.autograd.gradcheck` objects to; "" for nothing.
+        gradcheck: what :func:`torch.autograd.gradcheck` objects to; "" for nothing, None if it
+            was not asked.
         command: the command line that the comparison is verified by.
     """
 
     name: str
     verdicts: tuple[Verdict, ...]
     testimonies: tuple[Testimony, ...] = ()
-    gradcheck: str = ""
+    gradcheck: str | None = None
     examples: int = 0
     command: str = field(default="", repr=False)
 
@@ -76,7 +78,8 @@ class Report:
                 "relative": verdict.relative,
                 "ULP": verdict.ulp,
                 "x PyTorch's": verdict.multiple,
-                "where": verdict.where,
+                "of bound": verdict.share,
+                "where": list(verdict.where),
                 "power": verdict.power,
                 "check": verdict.check,
                 "reason": verdict.reason,
@@ -94,7 +97,7 @@ class Report:
                 place = f"{list(v.where)}" if v.where else ""
                 said = f"; got {v.actual:.9g}, expected {v.expected:.9g}" if place else ""
                 yield (
-                    f"  {v.status} {v.tensor or 'call'}{place}, {v.check} in {v.example.dtype}: "
+                    f"  {v.status} {v.tensor or 'call'}{place} in {v.example.dtype}, {v.check}: "
                     f"{v.reason}{said}"
                 )
                 if v.status != Status.MISTRUSTED and self.command:
@@ -111,7 +114,6 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
         table = self.table()
-        table["where"] = table["where"].map(list)
         return {
             "name": self.name,
             "status": str(self.status),
@@ -133,3 +135,45 @@ class Report:
                 for v in self.failures
             ],
         }
+
+
+def by_class(reports: Sequence[Report]) -> pd.DataFrame:
+    """A row a class: how many of its cases came to what, and how near they came to failing."""
+    groups: dict[str, list[Report]] = {}
+    for report in reports:
+        groups.setdefault(re.split("[( ]", report.name)[0], []).append(report)
+    rows = []
+    for name, group in groups.items():
+        statuses = [report.status for report in group]
+        verdicts = [verdict for report in group for verdict in report.verdicts]
+        rows.append(
+            {
+                "case": name,
+                "rows": len(group),
+                "examples": sum(report.examples for report in group),
+                "status": ", ".join(
+                    f"{statuses.count(status)} {status}" for status in Status if status in statuses
+                ),
+                "largest error": f"{max((v.share for v in verdicts), default=0):.0%} of the bound",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def by_row(reports: Sequence[Report]) -> pd.DataFrame:
+    """A row a case."""
+    return pd.DataFrame(
+        {
+            "case": report.name,
+            "examples": report.examples,
+            "status": str(report.status),
+            **{
+                f"ULP in {dtype}": max(
+                    (v.ulp for v in report.verdicts if v.example.dtype == dtype), default=0.0
+                )
+                for dtype in DTYPES
+            },
+            "of bound": max((verdict.share for verdict in report.verdicts), default=0.0),
+        }
+        for report in reports
+    )

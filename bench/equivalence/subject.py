@@ -269,7 +269,9 @@ def make_subject(
         UsageError: it cannot be made, is of no known kind, or has other parameters than ``like``.
     """
     if isinstance(factory, type) and issubclass(factory, torch.autograd.Function):
-        return _Function(factory, like.parameters())
+        return _Function(
+            factory, {name: value.to(dtype) for name, value in like.parameters().items()}
+        )
     subject = wrap(_build("subject", factory, arguments, options, dtype))
     if isinstance(subject, _Module):
         subject.made.to(device=device, dtype=dtype)
@@ -278,9 +280,9 @@ def make_subject(
     theirs = subject.parameters()
     if theirs.keys() != like.parameters().keys() and len(theirs) == len(like.parameters()):
         subject.names = list(like.parameters())
-    _copy("parameters", like.parameters(), named(subject, theirs))
+    _copy("parameters", like.parameters(), named(subject, theirs), dtype)
     if subject.buffers():
-        _copy("buffers", like.buffers(), subject.buffers())
+        _copy("buffers", like.buffers(), subject.buffers(), dtype)
     return subject
 
 
@@ -289,15 +291,17 @@ def named(subject: Subject, values: Mapping[str, T]) -> dict[str, T]:
     return dict(zip(subject.names or values, values.values(), strict=True))
 
 
-def _copy(what: str, source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    shapes = [{name: list(t.shape) for name, t in side.items()} for side in (source, target)]
+def _copy(
+    what: str, source: dict[str, Tensor], target: dict[str, Tensor], dtype: torch.dtype
+) -> None:
+    shapes = [{name: list(t.shape) for name, t in side.items()} for side in (target, source)]
     if shapes[0] != shapes[1]:
-        raise UsageError(f"the subject has {what} {shapes[1]}, the reference {shapes[0]}")
+        raise UsageError(f"the subject has {what} {shapes[0]}, the reference {shapes[1]}")
     with torch.no_grad():
         for name, tensor in source.items():
-            if target[name].dtype != tensor.dtype:
+            if tensor.is_floating_point() and target[name].dtype != dtype:
                 raise UsageError(
-                    f"the subject's {name} is of {target[name].dtype}, expected {tensor.dtype}; "
-                    "make tensors in torch's default dtype, or leave this dtype out"
+                    f"the subject's {name} is of {target[name].dtype}, expected {dtype}; make "
+                    "tensors in torch's default dtype, or leave this dtype out with --dtype"
                 )
             target[name].copy_(tensor)

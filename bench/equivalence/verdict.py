@@ -83,6 +83,11 @@ class Verdict:
     expected: float = math.nan
     power: float = 0.0
 
+    @property
+    def share(self) -> float:
+        """The distance as a share of what it may be."""
+        return self.absolute / self.bound if self.bound else self.absolute
+
 
 def failures(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Those that are FAILED or ERROR."""
@@ -91,7 +96,7 @@ def failures(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 def nearer(one: Verdict, other: Verdict) -> Verdict:
     """The one that is nearer to failing, with the larger power of the two."""
-    worst = max(one, other, key=lambda v: v.absolute / v.bound if v.bound else v.absolute)
+    worst = max(one, other, key=lambda verdict: verdict.share)
     return replace(worst, power=max(one.power, other.power))
 
 

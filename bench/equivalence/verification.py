@@ -17,7 +17,9 @@ from bench.equivalence.verdict import Status, Verdict
 from bench.equivalence.witnesses import gradcheck, hear
 from reference.cases import Input, seeded
 
-__all__ = ["verify", "verify_comparison"]
+__all__ = ["CHECK_NAMES", "verify", "verify_comparison"]
+
+CHECK_NAMES = (*CHECKS, "witnesses", "gradcheck", "fuzzing")
 
 
 def verify(
@@ -57,8 +59,7 @@ def verify(
         training: the mode to verify in. Default: training mode, and one check in the other.
         device: where to compute.
         dtypes: keys of :data:`~bench.equivalence.example.DTYPES`. Default: all.
-        skip: names of checks not to make (:data:`~bench.equivalence.checks.CHECKS`, "witnesses",
-            "gradcheck", "fuzzing").
+        skip: names of checks not to make (:data:`CHECK_NAMES`).
         max_examples: number of examples that the fuzzer tries.
         seed: of the fuzzer.
         cotangents: gradients of the outputs for the plain checks alone, and nothing else is then
@@ -114,10 +115,9 @@ def verify_comparison(
     for dtype in dtypes:
         if dtype not in DTYPES:
             raise UsageError(f"unknown dtype {dtype!r}; expected some of {', '.join(DTYPES)}")
-    known = [*CHECKS, "witnesses", "gradcheck", "fuzzing"]
     for name in skip:
-        if name not in known:
-            raise UsageError(f"unknown check {name!r}; expected some of {', '.join(known)}")
+        if name not in CHECK_NAMES:
+            raise UsageError(f"unknown check {name!r}; expected some of {', '.join(CHECK_NAMES)}")
     _try_out(comparison, dtypes)
     verdicts: list[Verdict] = []
     examples = 0
@@ -146,7 +146,7 @@ def verify_comparison(
         comparison.name,
         tuple(verdicts),
         testimonies=() if "witnesses" in skip else tuple(hear(comparison)),
-        gradcheck="" if "gradcheck" in skip or "float64" not in dtypes else gradcheck(comparison),
+        gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
         examples=examples,
         command=command,
     )

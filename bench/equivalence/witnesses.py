@@ -9,7 +9,7 @@ against the other two means a wrong derivative. :func:`torch.autograd.gradcheck`
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class Testimony:
 
     @property
     def status(self) -> Status:
+        """PASSED if all agree, FAILED if they do not or one could not be heard."""
         return Status.PASSED if self.verdict == "all agree" else Status.FAILED
 
     def __str__(self) -> str:
@@ -77,6 +78,7 @@ def hear(comparison: Comparison, seed: int = 0) -> list[Testimony]:
         return Pass(subject, comparison.inputs, example).run(drawn.inputs_in(dtype))
 
     accounts: list[dict[str, Tensor]] = []
+    silent: list[str] = []
     sources: tuple[Callable[[], dict[str, Tensor]], ...] = (
         lambda: said(drawn.subject(torch.float32), torch.float32),
         lambda: said(drawn.subject(double), double),
@@ -86,13 +88,16 @@ def hear(comparison: Comparison, seed: int = 0) -> list[Testimony]:
     for account in sources:
         try:
             accounts.append(account())
-        except Exception:  # which the checks have reported
+        except Exception as error:
             accounts.append({})
+            silent.append(f"{WITNESSES[len(accounts) - 1]}: {first_line(error)}")
     testimonies = []
     for tensor, verdict in verdicts.items():
         values = [account.get(tensor) for account in accounts]
         if verdict.bound > 0 and values[2] is not None:
-            testimonies.append(_compare(tensor, values, verdict.bound))
+            testimony = _compare(tensor, values, verdict.bound)
+            heard = "; ".join([testimony.verdict, *silent])
+            testimonies.append(replace(testimony, verdict=heard))
     return testimonies
 
 

@@ -1,0 +1,58 @@
+"""A torch.nn.Module around a backward pass of its own, right and wrong.
+
+python bench/verify.py --subject bench/examples/torch_module.py:RMSNorm \\
+    --reference torch.nn.RMSNorm --init '5, eps=1e-3' --input 4,5
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _Normalise(torch.autograd.Function):
+    """x / r, r = sqrt(mean(x^2) + eps) over the last dimension."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, eps: float) -> Tensor:
+        # A square of float16 overflows from 256 on: at least float32 inside, as in PyTorch.
+        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        inverse = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+        ctx.save_for_backward(wide * inverse, inverse)
+        return (wide * inverse).to(input.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        output, inverse = ctx.saved_tensors
+        along = (grad_output * output).mean(-1, keepdim=True)
+        return (inverse * (grad_output - output * along)).to(grad_output.dtype), None
+
+
+class _NormaliseByAConstant(_Normalise):
+    """The same, but r is taken for a number that does not depend on the input."""
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
+        _, inverse = ctx.saved_tensors
+        return (inverse * grad_output).to(grad_output.dtype), None
+
+
+class RMSNorm(torch.nn.Module):
+    """Division by the root of the mean square, and a weight."""
+
+    normalise: Any = _Normalise
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, input: Tensor) -> Tensor:
+        normalised: Tensor = self.normalise.apply(input, self.eps)
+        return normalised * self.weight
+
+
+class WrongRMSNorm(RMSNorm):
+    """The same, but the backward pass forgets that the root depends on the input."""
+
+    normalise = _NormaliseByAConstant

@@ -1,0 +1,381 @@
+"""Is a backward pass written by hand equal to PyTorch's? Of minifw, or of a layer of yours."""
+
+import argparse
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from rich.console import Console
+
+from bench.command_line import Parser, at_least, cores, device, print_table, progress_bar
+from bench.equivalence import (
+    Comparison,
+    Report,
+    Status,
+    UsageError,
+    Verdict,
+    of_case,
+    verify_comparison,
+)
+from bench.equivalence.certificate import Certificate, certify
+from bench.equivalence.engine import check
+from bench.equivalence.example import DTYPES, Example, parse_input
+from bench.equivalence.lockstep import lockstep
+from bench.equivalence.report import by_class, by_row
+from bench.equivalence.verification import CHECK_NAMES
+from bench.output import OutputFolderError, check_writable, write_files
+from reference.cases import CASES
+from reference.recipes import RECIPES
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  python bench/verify.py                              every layer, optimiser and recipe of minifw
+  python bench/verify.py --quick                      a first look, without fuzzing
+  python bench/verify.py --only Linear LayerNorm --max-examples 1000
+  python bench/verify.py --faults                     is the tester any good? faults by checks
+  python bench/verify.py --subject my_layers.py:MyLinear --reference torch.nn.Linear \\
+      --init '3, 5, bias=False' --input 4,3
+  python bench/verify.py --subject my_losses.py:MyLoss --reference torch.nn.CrossEntropyLoss \\
+      --input 4,10 --input 4:long:10
+
+inputs:
+  4,3  or  4,3:float       normally distributed numbers of this shape
+  4,3:probability          numbers between 0 and 1
+  4,3:binary               0 or 1
+  4:long:10                whole numbers from 0 to 9
+  4,3:float:constant       an input that the subject gives no gradient of, as a target
+
+exit codes:
+  0  all PASSED    1  something FAILED or MISTRUSTED    2  wrong usage    130  interrupted
+"""
+
+QUICK_DTYPES = ("float64", "float32")
+LOCKSTEP_EPOCHS = 20
+RUNS = [(recipe, dtype) for recipe in RECIPES for dtype in QUICK_DTYPES]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="verify.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    own = parser.add_argument_group("a layer of your own")
+    own.add_argument("--subject", metavar="FILE:NAME",
+        help="class or function in a file, or in a module (package.module:NAME): modules of minifw "
+        "or torch.nn, a torch.autograd.Function, or an object with forward, backward, parameters "
+        "and gradients")  # fmt: skip
+    own.add_argument("--reference", metavar="NAME",
+        help="the trusted class: torch.nn.NAME, or FILE:NAME")  # fmt: skip
+    own.add_argument("--init", default="", metavar="ARGUMENTS",
+        help="arguments of both constructors, as in a call")  # fmt: skip
+    own.add_argument("--input", action="append", default=[], metavar="SHAPE[:KIND]",
+        help="an input; once for each")  # fmt: skip
+    add("--only", nargs="+", default=[], metavar="TEXT",
+        help="only what has one of these in its name")  # fmt: skip
+    add("--skip", nargs="+", default=[], metavar="TEXT",
+        help="not what has one of these in its name")  # fmt: skip
+    add("--without", nargs="+", default=[], metavar="CHECK",
+        help="checks not to make; --list shows them")  # fmt: skip
+    add("--dtype", nargs="+", choices=list(DTYPES), metavar="NAME",
+        help=f"{', '.join(DTYPES)} (default: all; quick: {', '.join(QUICK_DTYPES)})")  # fmt: skip
+    add("--device", type=device, default="cpu", help="torch device (default: cpu)")
+    add("--max-examples", type=at_least(0), metavar="N",
+        help="fuzzed examples of each case (default: 20; a layer of yours: 200; quick: 0)")  # fmt: skip
+    add("--seed", type=at_least(0), default=0, metavar="N", help="of the fuzzer (default: 0)")
+    add("--example", metavar="JSON", help="this one example alone, as a failure prints it")
+    add("--jobs", type=at_least(1), default=cores(), metavar="N",
+        help="processes (default: one a core, here %(default)s)")  # fmt: skip
+    add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
+    add("--quick", action="store_true", help="no fuzzing, no gradcheck, two dtypes, short runs")
+    add("-v", "--verbose", action="store_true", help="a row a case, not a row a class")
+    add("--list", action="store_true", help="list cases and checks, and stop")
+    add("--json", action="store_true", help="print everything as JSON and nothing else")
+    add("--markdown", action="store_true", help="print tables as Markdown")
+    return parser
+
+
+def _load(text: str) -> Any:
+    """The object of ``file.py:name``, ``package.module:name`` or ``package.module.name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    where, _, name = text.partition(":") if ":" in text else text.rpartition(".")
+    try:
+        if where.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+            if spec is None or spec.loader is None:
+                raise UsageError(f"cannot import {where!r}")
+            module = importlib.util.module_from_spec(spec)
+            # Its folder, as if it were run as a script, and its name, which pickling looks up.
+            sys.path.insert(0, str(Path(where).resolve().parent))
+            sys.modules.setdefault(spec.name, module)
+            spec.loader.exec_module(module)
+        else:
+            module = importlib.import_module(where)
+    except UsageError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(f"cannot import {where or text!r}: {reason}") from error
+    if not hasattr(module, name):
+        raise UsageError(f"{where} has no {name!r}")
+    return getattr(module, name)
+
+
+def _arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read constructor arguments, written as in a call.
+
+    Raises:
+        UsageError: they are not literals.
+    """
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+        return tuple(ast.literal_eval(argument) for argument in call.args), options
+    except (SyntaxError, ValueError, AssertionError):
+        raise UsageError(f"expected arguments such as '3, 5, bias=False', got {text!r}") from None
+
+
+def _own(arguments: argparse.Namespace) -> Comparison:
+    if not arguments.reference:
+        raise UsageError("--subject needs a --reference, such as torch.nn.Linear")
+    if not arguments.input:
+        raise UsageError("--subject needs an --input, such as 4,3, for each input")
+    positional, options = _arguments(arguments.init)
+    try:
+        inputs = tuple(parse_input(text) for text in arguments.input)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Comparison(
+        arguments.subject.rpartition(":")[2],
+        _load(arguments.subject),
+        _load(arguments.reference),
+        inputs,
+        positional,
+        options,
+        device=arguments.device,
+    )
+
+
+def _command(arguments: argparse.Namespace, name: str = "") -> str:
+    """The command line that verifies one comparison."""
+    words = ["python bench/verify.py"]
+    if not arguments.subject:
+        return f"{words[0]} --only {name!r}"
+    words += [f"--subject {arguments.subject} --reference {arguments.reference}"]
+    words += [f"--init {arguments.init!r}"] if arguments.init else []
+    return " ".join([*words, *(f"--input {text}" for text in arguments.input)])
+
+
+def _verify_row(index: int, arguments: argparse.Namespace) -> Report:
+    """Verify one row of the table of cases, in a worker process."""
+    torch.set_num_threads(1)
+    comparison = replace(of_case(CASES[index]), device=arguments.device)
+    return _verify(comparison, arguments, _command(arguments, comparison.name))
+
+
+def _verify(comparison: Comparison, arguments: argparse.Namespace, command: str) -> Report:
+    if arguments.example:
+        try:
+            example = Example.parse(arguments.example)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        verdicts = check(comparison, example, "example")
+        return Report(comparison.name, tuple(verdicts), examples=1, command=command)
+    return verify_comparison(
+        comparison,
+        dtypes=arguments.dtype,
+        skip=arguments.without,
+        max_examples=arguments.max_examples,
+        seed=arguments.seed,
+        command=command,
+    )
+
+
+def _run_name(recipe: str, dtype: str) -> str:
+    return f"run of {recipe} in {dtype}"
+
+
+def _verify_run(recipe: str, dtype: str, epochs: int) -> Report:
+    """Train one recipe in lockstep, in a worker process."""
+    torch.set_num_threads(1)
+    run = lockstep(RECIPES[recipe], epochs=epochs, dtype=dtype)
+    cause = run.cause or Verdict("weights", Status.PASSED, relative=run.apart)
+    verdict = replace(
+        cause,
+        check=f"lockstep, step {run.parted}" if run.parted else "lockstep",
+        example=Example(dtype=dtype),
+        bound=run.allowed,
+    )
+    return Report(_run_name(recipe, dtype), (verdict,), examples=run.steps)
+
+
+def _chosen(names: Sequence[str], arguments: argparse.Namespace) -> list[int]:
+    """The places of the names that --only and --skip leave."""
+    return [
+        place
+        for place, name in enumerate(names)
+        if (not arguments.only or any(text in name for text in arguments.only))
+        and not any(text in name for text in arguments.skip)
+    ]
+
+
+def _verify_all(arguments: argparse.Namespace, log: Console) -> list[Report]:
+    """Verify all chosen cases and runs."""
+    rows = _chosen([case.name for case in CASES], arguments)
+    runs = [RUNS[place] for place in _chosen([_run_name(*run) for run in RUNS], arguments)]
+    if arguments.example:
+        runs = []
+    if not rows and not runs:
+        raise UsageError("nothing is left to verify; --list shows what there is")
+    epochs = 3 if arguments.quick else LOCKSTEP_EPOCHS
+    jobs = [delayed(_verify_run)(*run, epochs) for run in runs]
+    jobs += [delayed(_verify_row)(row, arguments) for row in rows]
+    # A few are done sooner than a second process is there.
+    parallel = Parallel(n_jobs=1 if len(jobs) <= 4 else arguments.jobs, return_as="generator")
+    reports: list[Report] = []
+    with progress_bar(log, "cases") as progress:
+        bar = progress.add_task("verifying", total=len(jobs))
+        for report in parallel(jobs):
+            reports.append(report)
+            progress.advance(bar)
+    return reports
+
+
+def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
+    if as_markdown:
+        print(frame.to_markdown(index=False, disable_numparse=True) + "\n")
+    else:
+        print_table(out, frame, sections=False)
+
+
+def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
+    """A row a tensor and dtype, and the witnesses."""
+    table = report.table()
+    for column in ("error", "relative", "ULP", "x PyTorch's", "of bound"):
+        table[column] = table[column].map("{:.2g}".format)
+    table["power"] = table["power"].map("{:.0%}".format)
+    _print_frame(out, table, as_markdown)
+    if report.testimonies:
+        said = pd.DataFrame(testimony.as_dict() for testimony in report.testimonies)
+        _print_frame(out, said, as_markdown)
+    if report.gradcheck is not None:
+        said_of_it = report.gradcheck or "no objection"
+        out.print(f"torch.autograd.gradcheck: {said_of_it}", highlight=False)
+
+
+def _list(as_json: bool) -> None:
+    listed = {
+        "cases": [case.name for case in CASES] + [_run_name(*run) for run in RUNS],
+        "checks": list(CHECK_NAMES),
+    }
+    if as_json:
+        print(json.dumps(listed, indent=2))
+    else:
+        for what, names in listed.items():
+            print("\n".join([f"{what}:", *(f"  {name}" for name in names)]))
+
+
+def _conclude(
+    arguments: argparse.Namespace, out: Console, reports: list[Report], certificate: Certificate
+) -> bool:
+    """Print what all reports come to, and return whether that is good."""
+    bad = [report for report in reports if report.status not in (Status.PASSED, Status.SKIPPED)]
+    good = not bad and certificate.holds
+    if arguments.json:
+        print(
+            json.dumps(
+                {
+                    "status": "PASSED" if good else "FAILED",
+                    "torch": torch.__version__,
+                    "reports": [report.as_dict() for report in reports],
+                    "certificate": dataclasses.asdict(certificate),
+                },
+                indent=2,
+            )
+        )
+        return good
+    table = by_row(reports) if arguments.verbose else by_class(reports)
+    _print_frame(out, table, arguments.markdown)
+    for report in bad:
+        out.print(str(report), highlight=False, markup=False, soft_wrap=True)
+    out.print(str(certificate), highlight=False, markup=False)
+    examples = sum(report.examples for report in reports)
+    out.print(
+        f"{len(reports) - len(bad)} of {len(reports)} cases PASSED or SKIPPED, "
+        f"in {examples:,} examples and steps.",
+        highlight=False,
+    )
+    return good
+
+
+def _write(folder: Path, reports: list[Report]) -> None:
+    table = by_row(reports)
+    write_files(
+        folder,
+        {
+            "verification.csv": lambda path: table.to_csv(path, index=False),
+            "verification.md": lambda path: path.write_text(
+                by_class(reports).to_markdown(index=False, disable_numparse=True) + "\n", "utf-8"
+            ),
+        },
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out, log = Console(width=None if sys.stdout.isatty() else 160), Console(stderr=True)
+    if arguments.list:
+        _list(arguments.json)
+        return 0
+    arguments.dtype = arguments.dtype or list(QUICK_DTYPES if arguments.quick else DTYPES)
+    if arguments.quick:
+        arguments.without = [*arguments.without, "gradcheck"]
+    if arguments.max_examples is None:
+        arguments.max_examples = 0 if arguments.quick else 200 if arguments.subject else 20
+    try:
+        if arguments.output_dir:
+            check_writable(arguments.output_dir)
+        if arguments.subject:
+            report = _verify(_own(arguments), arguments, _command(arguments))
+            if arguments.json:
+                print(json.dumps(report.as_dict(), indent=2))
+            else:
+                _print_one(out, report, arguments.markdown)
+                out.print(str(report), highlight=False, markup=False, soft_wrap=True)
+            return 0 if report.status == Status.PASSED else 1
+        reports = _verify_all(arguments, log)
+        good = _conclude(arguments, out, reports, certify())
+        if arguments.output_dir:
+            _write(arguments.output_dir, reports)
+    except (UsageError, OutputFolderError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        log.print("verify.py: interrupted; earlier results are as they were")
+        return 130
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
