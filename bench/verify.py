@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join(DTYPES)} (default: all; quick: {', '.join(QUICK_DTYPES)})")  # fmt: skip
     add("--device", type=device, default="cpu", help="torch device (default: cpu)")
     add("--max-examples", type=at_least(0), metavar="N",
-        help="fuzzed examples of each case (default: 20; a layer of yours: 200; quick: 0)")  # fmt: skip
+        help="fuzzed examples a case (default: 20; a layer of yours: 200; quick: 0)")  # fmt: skip
     add("--seed", type=at_least(0), default=0, metavar="N", help="of the fuzzer (default: 0)")
     add("--example", metavar="JSON", help="this one example alone, as a failure prints it")
     add("--jobs", type=at_least(1), default=cores(), metavar="N",

@@ -1,25 +1,17 @@
 """One row for each verified unit: a minifw class, its torch.nn twin, their arguments and inputs.
 
 What a row says is all that an equivalence test, a gradient check, a fuzzer or a benchmark has to
-know of a layer, so a new layer needs a row and nothing else::
-
-    ours, twin = pair(case, Generator().manual_seed(0), torch.float64)
-    inputs = draw_inputs(case, Generator().manual_seed(1), torch.float64)
-    expected, actual = trace(case, twin, inputs, seed=2), trace(case, ours, inputs, seed=2)
-
-All numbers are drawn in float32 and then cast, so that a seed gives the same numbers in any dtype.
+know of a layer, so a new layer needs a row and nothing else. :mod:`bench.equivalence` reads it.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any, Literal
 
 import torch
-from torch import Generator, Tensor
 
-import minifw
 from reference import twins
 
 __all__ = [
@@ -27,11 +19,7 @@ __all__ = [
     "Case",
     "Input",
     "build",
-    "draw_cotangents",
-    "draw_inputs",
-    "pair",
     "seeded",
-    "trace",
 ]
 
 Domain = Literal["real", "probability", "binary", "index"]
@@ -65,9 +53,6 @@ class Case:
         inputs: what it is called on.
         options: keyword arguments of its constructor.
         training: the mode to run it in; None where the mode makes no difference.
-        batched: whether the leading dimension of the inputs may have any size.
-        twin: name of the class in :mod:`torch.nn`, or where it has none in
-            :mod:`reference.twins`. Default: ``module``.
         exceptions: checks of :mod:`bench.equivalence` not to make, with the reasons.
     """
 
@@ -76,8 +61,6 @@ class Case:
     inputs: tuple[Input, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     training: bool | None = None
-    batched: bool = True
-    twin: str = ""
     exceptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -98,13 +81,11 @@ def _on(module: str, *shape: int, **options: Any) -> Case:
     return Case(module, inputs=(Input(shape),), **options)
 
 
-def _loss(
-    module: str, input: Input, target: Input, /, batched: bool = True, **options: Any
-) -> tuple[Case, ...]:
+def _loss(module: str, input: Input, target: Input, **options: Any) -> tuple[Case, ...]:
     """Rows for a loss, one for each reduction."""
     inputs = (input, replace(target, constant=True))
     return tuple(
-        Case(module, (), inputs, {**options, "reduction": reduction}, batched=batched)
+        Case(module, (), inputs, {**options, "reduction": reduction})
         for reduction in ("mean", "sum", "none")
     )
 
@@ -114,7 +95,7 @@ def _class_loss(module: str, **options: Any) -> tuple[Case, ...]:
     return (
         *_loss(module, Input((4, 5)), Input((4,), "index", classes=5), **options),
         *_loss(module, Input((3, 5, 2)), Input((3, 2), "index", classes=5), **options),
-        *_loss(module, Input((5,)), Input((), "index", classes=5), batched=False, **options),
+        *_loss(module, Input((5,)), Input((), "index", classes=5), **options),
     )
 
 
@@ -128,12 +109,13 @@ def _probability_loss(**options: Any) -> tuple[Case, ...]:
                 "CrossEntropyLoss", Input(shape), Input(shape, "probability"), **options
             )
         ),
-        *_loss(
-            "CrossEntropyLoss", Input((5,)), Input((5,), "probability"), batched=False, **options
-        ),
+        *_loss("CrossEntropyLoss", Input((5,)), Input((5,), "probability"), **options),
     )
 
 
+# PyTorch's kernels sum in float64 inside; a rule made of float32 operations leaves float32's range
+# on the way to a result that does not. LayerNorm and BatchNorm square what they are given.
+_OVERFLOWS = {"largest": "intermediate numbers overflow in float32, where PyTorch keeps float64"}
 _FIVE = torch.ones(5)  # drawn anew for each pass, as every buffer
 _BLOCK = Case("Sequential", (Case("Linear", (3, 4)), Case("ReLU"), Case("Linear", (4, 3))))
 _RESNET = (
@@ -157,8 +139,8 @@ _ELEMENTWISE = (*("ReLU", "LeakyReLU", "Softplus", "GELU", "SiLU", "Tanh", "Sigm
 CASES: tuple[Case, ...] = (
     Case("Linear", (5, 3), (Input((4, 5)),)),
     Case("Linear", (5, 3), (Input((4, 5)),), {"bias": False}),
-    Case("Linear", (5, 3), (Input((5,)),), batched=False),
-    Case("Linear", (5, 3), (Input((5,)),), {"bias": False}, batched=False),
+    Case("Linear", (5, 3), (Input((5,)),)),
+    Case("Linear", (5, 3), (Input((5,)),), {"bias": False}),
     Case("Linear", (5, 3), (Input((4, 2, 5)),)),
     Case("Linear", (5, 3), (Input((4, 2, 5)),), {"bias": False}),
     Case("Linear", (5, 3), (Input((3, 1, 2, 5)),)),
@@ -203,7 +185,6 @@ CASES: tuple[Case, ...] = (
         Input((5, 2)),
         Input((5, 2), "binary"),
         weight=torch.ones(5, 1),
-        batched=False,
     ),
     *(
         row
@@ -216,12 +197,12 @@ CASES: tuple[Case, ...] = (
             ("HuberLoss", {"delta": 0.3}),
         )
         for shape in ((6,), (4, 3))
-        for row in _loss(module, Input(shape), Input(shape), True, **options)
+        for row in _loss(module, Input(shape), Input(shape), **options)
     ),
     *(
         row
         for name in ("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
-        for row in _loss(name, Input(()), Input(()), batched=False)
+        for row in _loss(name, Input(()), Input(()))
     ),
     *_class_loss("NLLLoss"),
     *_class_loss("NLLLoss", weight=_FIVE, ignore_index=1),
@@ -242,18 +223,25 @@ CASES: tuple[Case, ...] = (
     _on("GELU", 3, 2, 4, options={"approximate": "tanh"}),
     _on("Activation", 9, arguments=(torch.sin, torch.cos)),
     *(
-        _on(name, *shape, arguments=(dim,), batched=bool(shape) and dim != 0)
+        _on(name, *shape, arguments=(dim,))
         for name in ("Softmax", "LogSoftmax")
         for shape, dim in (((4, 5), 1), ((4, 5), 0), ((3, 2, 4), 1), ((3, 2, 4), -1), ((6,), 0))
     ),
     _on("Flatten", 3, 2, 4),
     _on("Flatten", 3, 2, 4, 2, options={"start_dim": 2}),
     _on("Flatten", 3, 2, 4, options={"start_dim": 0, "end_dim": 1}),
-    _on("LayerNorm", 4, 5, arguments=(5,)),
-    _on("LayerNorm", 5, arguments=(5,), batched=False),
-    _on("LayerNorm", 2, 3, 4, 2, arguments=((4, 2),), options={"eps": 0.1}),
-    _on("LayerNorm", 3, 5, arguments=(5,), options={"bias": False}),
-    _on("LayerNorm", 3, 5, arguments=(5,), options={"elementwise_affine": False}),
+    _on("LayerNorm", 4, 5, arguments=(5,), exceptions=_OVERFLOWS),
+    _on("LayerNorm", 5, arguments=(5,), exceptions=_OVERFLOWS),
+    _on("LayerNorm", 2, 3, 4, 2, arguments=((4, 2),), options={"eps": 0.1}, exceptions=_OVERFLOWS),
+    _on("LayerNorm", 3, 5, arguments=(5,), options={"bias": False}, exceptions=_OVERFLOWS),
+    _on(
+        "LayerNorm",
+        3,
+        5,
+        arguments=(5,),
+        options={"elementwise_affine": False},
+        exceptions=_OVERFLOWS,
+    ),
     *(
         _on(
             "BatchNorm1d",
@@ -261,8 +249,7 @@ CASES: tuple[Case, ...] = (
             arguments=(3,),
             options=options,
             training=training,
-            # Training takes more than one value a channel.
-            batched=len(shape) == 3 or not (training or "track_running_stats" in options),
+            exceptions=_OVERFLOWS,
         )
         for shape in ((5, 3), (4, 3, 4))
         for training in (True, False)
@@ -275,14 +262,14 @@ CASES: tuple[Case, ...] = (
         )
     ),
     *(
-        Case(name, (), tuple(Input(shape) for shape in shapes), batched=batched)
+        Case(name, (), tuple(Input(shape) for shape in shapes))
         for name in ("Add", "Multiply")
-        for batched, shapes in (
-            (True, ((4, 3), (4, 3))),
-            (True, ((4, 3), (4, 1), (4, 3))),
-            (False, ((2, 4, 3), (3,))),
-            (False, ((), (3,), (3,))),
-            (False, ((4, 3),)),
+        for shapes in (
+            ((4, 3), (4, 3)),
+            ((4, 3), (4, 1), (4, 3)),
+            ((2, 4, 3), (3,)),
+            ((), (3,), (3,)),
+            ((4, 3),),
         )
     ),
     Case("Concatenate", (1,), (Input((4, 2)), Input((4, 3)), Input((4, 1)))),
@@ -307,54 +294,10 @@ CASES: tuple[Case, ...] = (
 def build(case: Case, nn: ModuleType) -> Any:
     """The module of ``case`` in ``minifw.nn`` or ``torch.nn``, in its mode; no seed is used up."""
     arguments = [build(a, nn) if isinstance(a, Case) else a for a in case.arguments]
-    name = case.twin if case.twin and nn is torch.nn else case.module
-    namespace = twins if nn is torch.nn and name in twins.__all__ else nn
+    namespace = twins if nn is torch.nn and case.module in twins.__all__ else nn
     with torch.random.fork_rng():
-        module = getattr(namespace, name)(*arguments, **case.options)
+        module = getattr(namespace, case.module)(*arguments, **case.options)
     return module.train(case.training is not False)
-
-
-def pair(case: Case, generator: Generator, dtype: torch.dtype) -> tuple[Any, torch.nn.Module]:
-    """minifw's module and its twin, with equal parameters and buffers.
-
-    Parameters are drawn from a normal distribution, buffers, which may be variances or weights,
-    from U(0.5, 1.5).
-    """
-    ours, twin = build(case, minifw.nn), build(case, torch.nn)
-    for parameter in twin.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator)
-    for buffer in twin.buffers():
-        if buffer.is_floating_point():
-            buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
-    ours.load_state_dict(twin.state_dict())
-    return ours.to(dtype), twin.to(dtype)
-
-
-def draw_inputs(
-    case: Case, generator: Generator, dtype: torch.dtype, batch: int | None = None
-) -> tuple[Tensor, ...]:
-    """The inputs of ``case``.
-
-    Args:
-        case: whose inputs.
-        generator: source of the values.
-        dtype: of all but the inputs of domain "index", which are of int64.
-        batch: size of their leading dimension. Default: that of the row.
-    """
-    drawn = []
-    for spec in case.inputs:
-        shape = spec.shape if batch is None else (batch, *spec.shape[1:])
-        if spec.domain == "index":
-            drawn.append(torch.randint(spec.classes, shape, generator=generator))
-            continue
-        if spec.domain == "real":
-            values = torch.randn(shape, generator=generator)
-        else:
-            values = torch.rand(shape, generator=generator)
-            # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
-            values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
-        drawn.append(values.to(dtype))
-    return tuple(drawn)
 
 
 @contextlib.contextmanager
@@ -366,59 +309,3 @@ def seeded(seed: int) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
         yield
-
-
-def draw_cotangents(outputs: tuple[Tensor, ...], seed: int) -> tuple[Tensor, ...]:
-    """Gradients of a loss in ``outputs``, normally distributed."""
-    generator = Generator().manual_seed(seed)
-    return tuple(torch.randn(o.shape, generator=generator).to(o) for o in outputs)
-
-
-def trace(
-    case: Case,
-    module: Any,
-    inputs: tuple[Tensor, ...],
-    seed: int,
-    layout: Callable[[Tensor], Tensor] = lambda tensor: tensor,
-) -> dict[str, Tensor]:
-    """One forward and backward pass of minifw's module or of its twin.
-
-    Args:
-        case: the row that the module was built from.
-        module: the module; its earlier gradients are dropped.
-        inputs: what to call it on.
-        seed: of the cotangents, and of torch's global generator, which dropout draws its masks
-            from; the generator's state is put back.
-        layout: applied to the cotangents; to give them other strides, say.
-
-    Returns:
-        By name: "output", "input.0.grad" for each input that has a gradient, "PATH.grad" for each
-        parameter that has, PATH for each buffer; several outputs are "output.0", "output.1".
-    """
-    is_twin = isinstance(module, torch.nn.Module)
-    module.zero_grad()
-    if is_twin:
-        inputs = tuple(
-            tensor.detach().requires_grad_()
-            if tensor.is_floating_point() and not spec.constant
-            else tensor
-            for tensor, spec in zip(inputs, case.inputs, strict=True)
-        )
-    with seeded(seed):
-        output = module(*inputs)
-    outputs = output if isinstance(output, tuple) else (output,)
-    cotangents = tuple(layout(cotangent) for cotangent in draw_cotangents(outputs, seed))
-    grads: tuple[Tensor | None, ...]
-    if is_twin:
-        torch.autograd.backward(outputs, cotangents)
-        grads = tuple(tensor.grad for tensor in inputs)
-    else:
-        grad = module.backward(*cotangents)  # a tuple where there are several inputs
-        grads = grad if isinstance(grad, tuple) else (grad,)
-    named = {"output": output} if output is outputs[0] else {}
-    named |= {} if named else {f"output.{i}": tensor for i, tensor in enumerate(outputs)}
-    named |= {f"input.{i}.grad": grad for i, grad in enumerate(grads) if grad is not None}
-    named |= {f"{path}.grad": p.grad for path, p in module.named_parameters() if p.grad is not None}
-    # Clones, since the next pass changes running statistics in place.
-    named |= {path: buffer.clone() for path, buffer in module.named_buffers()}
-    return {name: tensor.detach() for name, tensor in named.items()}

@@ -1,7 +1,8 @@
 """Proof that minifw never uses autograd, and never disturbs it for anybody else."""
 
-import ast
 import contextlib
+import dataclasses
+import inspect
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,60 +12,19 @@ from typing import Any
 import pytest
 import torch
 from torch import Generator, Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import minifw
+from bench.equivalence import of_case
+from bench.equivalence.certificate import Watch, certify, findings, state
+from bench.equivalence.engine import draw
+from bench.equivalence.example import Example
 from minifw import data, nn, optim
-from reference.cases import CASES, Case, draw_cotangents, draw_inputs, pair
+from reference.cases import CASES, Case
 
 PACKAGE = Path(minifw.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # (a) The source.
-
-MODULES = {"nn", "autograd", "func", "_C", "ops", "library", "optim", "utils", "jit", "compile"}
-ATTRIBUTES = {
-    *("enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "grad_fn"),
-    *("retain_grad", "register_hook", "detach_", "set_detect_anomaly", "is_leaf"),
-    *("set_default_dtype", "set_default_device", "set_num_threads", "manual_seed", "seed"),
-}
-
-
-def findings(source: str) -> list[str]:
-    """What a file says that only somebody who uses autograd, or changes torch's state, would."""
-    found = []
-
-    def names_torch(node: ast.AST) -> bool:
-        return isinstance(node, ast.Name) and node.id == "torch"
-
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [a.name for a in node.names if a.name.startswith("torch.") or a.asname]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
-            found += [
-                f"{node.module}.{a.name}"
-                for a in node.names
-                if (node.module, a.name) not in (("torch", "Tensor"), ("torch", "Generator"))
-            ]
-        elif isinstance(node, ast.Attribute):
-            if names_torch(node.value) and node.attr in MODULES | {"no_grad"}:
-                found.append(f"torch.{node.attr}")
-            if node.attr.endswith("_backward") or node.attr in ATTRIBUTES:
-                found.append(node.attr)
-        elif isinstance(node, ast.Name) and node.id.endswith("_backward"):
-            found.append(node.id)
-        elif isinstance(node, ast.Call):
-            keywords = {k.arg for k in node.keywords}
-            function = node.func
-            if "requires_grad" in keywords and (
-                isinstance(function, ast.Attribute) and names_torch(function.value)
-            ):
-                found.append("requires_grad of a tensor")
-            if isinstance(function, ast.Name) and function.id in ("__import__", "eval", "exec"):
-                found.append(function.id)
-            if isinstance(function, ast.Name) and function.id == "getattr":
-                found += ["getattr(torch)"] if names_torch(node.args[0]) else []
-    return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -104,27 +64,6 @@ def test_the_search_sees_every_file() -> None:
 
 
 # (b) What runs.
-
-
-class Watch(TorchDispatchMode):
-    """Notes every operation and whether a tensor that requires grad takes part in it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: set[str] = set()
-        self.requiring_grad: set[str] = set()
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = function(*args, **kwargs)
-        name = str(function)
-        self.operations.add(name)
-        leaves = torch.utils._pytree.tree_leaves((args, kwargs, result))
-        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
-            self.requiring_grad.add(name)
-        return result
 
 
 class Net(nn.Module):
@@ -169,23 +108,45 @@ def train(epochs: int = 2) -> tuple[nn.Module, list[dict[str, float]]]:
 def test_a_training_run_calls_no_backward_kernel() -> None:
     with Watch() as watch:
         train()
-    assert {"aten.addmm.default", "aten._foreach_add_.List"} <= watch.operations
+    assert {"aten.addmm.default", "aten._foreach_add_.List"} <= watch.operations.keys()
     assert set() == {name for name in watch.operations if "backward" in name}
     assert set() == watch.requiring_grad
 
 
+def test_the_certificate_holds_and_names_the_operations() -> None:
+    certificate = certify()
+    assert certificate.holds, certificate
+    assert certificate.files == len(SOURCES)
+    assert "aten.addmm.default" in str(certificate)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"source": {"linear.py": ["torch.autograd"]}},
+        {"backward_kernels": ("aten.tanh_backward.default",)},
+        {"requiring_grad": ("aten.mul.Tensor",)},
+        {"graphs": ("relu-mse: 0.weight",)},
+        {"changed": ("grad mode",)},
+        {"operations": {}},
+    ],
+    ids=str,
+)
+def test_the_certificate_does_not_hold_if_anything_was_found(found: dict[str, Any]) -> None:
+    assert not dataclasses.replace(certify(), **found).holds
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_module_calls_a_backward_kernel_or_leaves_a_graph(case: Case) -> None:
-    generator = Generator().manual_seed(2)
-    model, _ = pair(case, generator, torch.float32)
-    inputs = draw_inputs(case, generator, torch.float32)
+    drawn = draw(of_case(case), Example(dtype="float32", seed=2))
+    model, inputs = drawn.subject(torch.float32).made, drawn.inputs[0]
     # The user's inputs require grad, and so do the gradients that come back.
     leaves = tuple(x.requires_grad_() if x.is_floating_point() else x for x in inputs)
     grads_before = [leaf.grad for leaf in leaves]
     with torch.random.fork_rng(), Watch() as watch:
         output = model(*leaves)
         outputs = output if isinstance(output, tuple) else (output,)
-        cotangents = [c.requires_grad_() for c in draw_cotangents(outputs, seed=3)]
+        cotangents = [torch.randn(o.shape).requires_grad_() for o in outputs]
         watch.requiring_grad.clear()
         grads = model.backward(*cotangents)
     assert set() == {name for name in watch.operations if "backward" in name}
@@ -217,27 +178,11 @@ def test_a_parameter_made_of_a_leaf_is_cut_off_from_it() -> None:
 
 # (d) Torch's state is left as found.
 
-STATE = """
-import torch
-def state():
-    return (
-        torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype(),
-        torch.is_anomaly_enabled(), torch.get_num_threads(), torch.get_num_interop_threads(),
-        torch.get_rng_state().tolist(), torch.initial_seed(), torch.get_default_device(),
-        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
-        torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack(),
-    )
-"""
-
-
-def state() -> Any:
-    namespace: dict[str, Any] = {}
-    exec(STATE, namespace)
-    return namespace["state"]()
-
 
 def test_importing_changes_no_state() -> None:
-    script = f"""{STATE}
+    script = f"""
+import torch
+{inspect.getsource(state).replace("dict[str, Any]", "object")}
 import random, sys, warnings
 torch.manual_seed(5)
 before, random_before, filters = state(), random.getstate(), list(warnings.filters)

@@ -224,7 +224,7 @@ def check(
     except Exception as error:
         return alone(Status.ERROR, first_line(error))
 
-    def judged() -> list[Verdict]:
+    def judged(shaken: Sequence[dict[str, Tensor]] = ()) -> list[Verdict]:
         return [
             judge(
                 tensor,
@@ -233,6 +233,7 @@ def check(
                 exact[tensor],
                 [other[tensor] for other in moved],
                 theirs.largest_cotangent,
+                [other[tensor] for other in shaken],
             )
             for tensor in expected
         ]
@@ -241,8 +242,7 @@ def check(
     if any(v.status == Status.FAILED and v.absolute > v.bound for v in verdicts):
         # Two draws of the control may be small by luck. Before anything is said against the
         # subject, there are more, which also move what PyTorch computes on the way.
-        moved += control(16, inside=True)
-        verdicts = judged()
+        verdicts = judged(control(16, inside=True))
     verdicts += [_surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected]
     if example.steps == "once":
         with seeded(example.seed):

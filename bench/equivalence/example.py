@@ -77,7 +77,10 @@ class Example:
         try:
             values = json.loads(text)
             sizes = {int(old): int(new) for old, new in values.pop("sizes", {}).items()}
-            return cls(**values, sizes=sizes)
+            example = cls(**values, sizes=sizes)
+            if example.dtype not in DTYPES or example.layout not in LAYOUTS:
+                raise ValueError
+            return example
         except (TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"expected an example such as {cls(seed=1)}, got {text!r}") from error
 

@@ -174,8 +174,8 @@ def _blame(
     steps = _steps(twin, epochs)
     for _ in range(parted - 1):
         step = next(steps)
-        step.prepare(twin)
-        _train(step, subject)
+        for run in (twin, subject):
+            _train(step, run)
     step = next(steps)
     for run in (twin, subject):
         step.prepare(run)

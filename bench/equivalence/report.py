@@ -92,16 +92,20 @@ class Report:
         yield f"{self.status} {self.name} ({self.examples} examples)"
         if self.status == Status.PASSED:
             return
+        bad: dict[str, list[Verdict]] = {}
         for v in self._summed_up(lambda verdict: verdict.example.dtype):
             if v.status in (Status.FAILED, Status.ERROR) or v.status == self.status:
-                place = f"{list(v.where)}" if v.where else ""
-                said = f"; got {v.actual:.9g}, expected {v.expected:.9g}" if place else ""
-                yield (
-                    f"  {v.status} {v.tensor or 'call'}{place} in {v.example.dtype}, {v.check}: "
-                    f"{v.reason}{said}"
-                )
-                if v.status != Status.MISTRUSTED and self.command:
-                    yield f"    {self.command} --example '{v.example}'"
+                bad.setdefault(v.tensor, []).append(v)
+        for v, *others in bad.values():
+            place = f"{list(v.where)}" if v.where else ""
+            said = f"; got {v.actual:.9g}, expected {v.expected:.9g}" if place else ""
+            also = f" (also in {', '.join(o.example.dtype for o in others)})" if others else ""
+            yield (
+                f"  {v.status} {v.tensor or 'call'}{place} in {v.example.dtype}{also}, {v.check}: "
+                f"{v.reason}{said}"
+            )
+            if v.status != Status.MISTRUSTED and self.command:
+                yield f"    {self.command} --example '{v.example}'"
         for testimony in self.testimonies:
             if testimony.status != Status.PASSED:
                 yield f"  {testimony}"

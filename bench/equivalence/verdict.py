@@ -126,6 +126,7 @@ def judge(
     exact: Tensor,
     moved: Iterable[Tensor],
     cotangent: float,
+    shaken: Iterable[Tensor] = (),
 ) -> Verdict:
     """Judge one tensor.
 
@@ -136,6 +137,7 @@ def judge(
         exact: what the reference makes of the same numbers in float64.
         moved: what it makes in float64 of numbers moved by one ULP of that dtype.
         cotangent: the largest entry of the cotangents.
+        shaken: what it makes in float64 if what it computes on the way is moved too.
     """
     if actual is None:
         if not name.endswith(".grad"):
@@ -154,7 +156,7 @@ def judge(
             name, Status.FAILED, "not equal", where=where,
             actual=actual[where].item(), expected=expected[where].item(),
         )  # fmt: skip
-    return _judge_numbers(name, actual, expected, exact, moved, cotangent)
+    return _judge_numbers(name, actual, expected, exact, moved, cotangent, shaken)
 
 
 def _judge_numbers(
@@ -164,6 +166,7 @@ def _judge_numbers(
     exact: Tensor,
     moved: Iterable[Tensor],
     cotangent: float,
+    shaken: Iterable[Tensor],
 ) -> Verdict:
     dtype = expected.dtype
     actual, expected, exact = actual.double(), expected.double(), exact.double()
@@ -180,15 +183,20 @@ def _judge_numbers(
             )  # fmt: skip
     finite = actual.isfinite() & expected.isfinite() & exact.isfinite()
     zero = torch.zeros_like(exact)
-    own = torch.where(finite, (expected - exact).abs(), zero).max().item()
-    for other in moved:
-        own = max(own, largest(torch.where(finite, (other.double() - exact).abs(), zero)))
+
+    def farthest(others: Iterable[Tensor]) -> float:
+        distances = [torch.where(finite, (o.double() - exact).abs(), zero) for o in others]
+        return max(map(largest, distances), default=0.0)
+
+    own = farthest([expected, *moved])
     error = torch.where(finite, (actual - exact).abs(), zero)
     top = largest(torch.where(finite, exact, zero))
     unit = ulp(top, dtype)
     size = max(top, cotangent) if name.endswith(".grad") else top
     floor = max(FLOOR_ULP * unit, FLOOR_EPS * torch.finfo(dtype).eps * size)
-    bound = MULTIPLE * own + (FLOAT64 * size if dtype == torch.float64 else floor)
+    bound = max(MULTIPLE * own, farthest(shaken)) + (
+        FLOAT64 * size if dtype == torch.float64 else floor
+    )
     place = torch.unravel_index(error.argmax(), error.shape)
     where = tuple(int(index) for index in place)
     absolute = error[where].item()

@@ -123,15 +123,18 @@ def _compare(tensor: str, values: Sequence[Tensor | None], bound: float) -> Test
 def _verdict(heard: list[int], agree: dict[tuple[int, int], bool]) -> str:
     if all(agree.values()):
         return "all agree"
+    # One that agrees with everybody is too rough to tell them apart.
+    parties = [w for w in heard if not all(same for pair, same in agree.items() if w in pair)]
     for size in (1, 2):
-        for few in itertools.combinations(heard, size):
-            rest = [witness for witness in heard if witness not in few]
-            if all(same == ((a in few) == (b in few)) for (a, b), same in agree.items()) and (
-                len(rest) > size or 0 in few
+        for few in itertools.combinations(parties, size):
+            if all(
+                same == ((a in few) == (b in few))
+                for (a, b), same in agree.items()
+                if a in parties and b in parties
             ):
                 names = " and ".join(WITNESSES[witness] for witness in few)
                 return f"{names} stand{'s' if size == 1 else ''} against the others"
-    return "no two parties: " + ", ".join(
+    return "each stands alone: " + ", ".join(
         f"{WITNESSES[a]} and {WITNESSES[b]} disagree" for (a, b), same in agree.items() if not same
     )
 

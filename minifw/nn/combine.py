@@ -1,5 +1,6 @@
 """Where branches meet: Add, Multiply, Concatenate, and the residual block."""
 
+import itertools
 from collections.abc import Iterable
 from functools import reduce
 from typing import Any
@@ -40,13 +41,18 @@ def multiply(*inputs: Tensor) -> tuple[Tensor, Pullback]:
         RuntimeError: shapes cannot be broadcast.
         TypeError: there is no input.
     """
-    output = reduce(torch.mul, inputs)
+    if not inputs:
+        raise TypeError("multiply expects at least one input, got none")
+    products = list(itertools.accumulate(inputs, torch.mul))
 
     def pullback(grad_output: Tensor) -> Any:
-        others = (inputs[:place] + inputs[place + 1 :] for place in range(len(inputs)))
-        return _each([reduce(torch.mul, tensors, grad_output) for tensors in others], inputs)
+        grads = []
+        for place in range(len(inputs) - 1, 0, -1):
+            grads.append(grad_output * products[place - 1])
+            grad_output = grad_output * inputs[place]
+        return _each([grad_output, *reversed(grads)], inputs)
 
-    return output, pullback
+    return products[-1], pullback
 
 
 def concatenate(*inputs: Tensor, dim: int = 0) -> tuple[Tensor, Pullback]:

@@ -1,0 +1,154 @@
+"""bench/verify.py and the pytest plugin, as a stranger would use them."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench.verify import main
+
+EXAMPLES = Path(__file__).parent.parent / "bench" / "examples"
+LINEAR = "--reference torch.nn.Linear --init '5, 3' --input 4,5"
+SUBJECTS = {
+    "autograd_function.py:Swish": "--reference torch.nn.SiLU --input 4,3",
+    "autograd_function.py:Linear": LINEAR,
+    "torch_module.py:RMSNorm": "--reference torch.nn.RMSNorm --init '5, eps=1e-3' --input 4,5",
+    "minifw_layer.py:Tanhshrink": "--reference torch.nn.Tanhshrink --input 4,3",
+    "adapter.py:Linear": LINEAR,
+}
+# By wrong subject, a tensor that has to be named.
+WRONG = {
+    "autograd_function.py:WrongSwish": "input.0.grad",
+    "autograd_function.py:WrongLinear": "weight.grad",
+    "torch_module.py:WrongRMSNorm": "input.0.grad",
+    "minifw_layer.py:WrongTanhshrink": "input.0.grad",
+    "adapter.py:WrongLinear": "bias.grad",
+}
+
+
+def arguments(subject: str, *more: str) -> list[str]:
+    options = SUBJECTS[subject.replace("Wrong", "")]
+    return ["--subject", f"{EXAMPLES}/{subject}", *shlex.split(options), *more]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_a_right_subject_passes(subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(subject, "--max-examples", "20")) == 0
+    assert f"PASSED {subject.partition(':')[2]} (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("subject", WRONG)
+def test_a_wrong_one_fails_with_tensor_and_entry(
+    subject: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(subject, "--max-examples", "5", "--json")) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["status"] == "FAILED"
+    first = next(failure for failure in report["failures"] if failure["tensor"] == WRONG[subject])
+    assert first["where"] or first["check"] == "zero-dimensional"
+    assert first["actual"] != first["expected"]
+
+
+def test_the_wrong_sign_is_found_by_the_reproducing_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    subject = "autograd_function.py:WrongSwish"
+    assert main(arguments(subject, "--max-examples", "0")) == 1
+    printed = capsys.readouterr().out
+    line = next(text for text in printed.splitlines() if "--example" in text)
+    example = line.partition("--example ")[2].strip("'")
+    assert main(arguments(subject, "--example", example)) == 1
+    assert "FAILED input.0.grad[" in capsys.readouterr().out
+
+
+TANH = "--reference torch.nn.Tanh"
+USAGE = {
+    f"--subject nowhere.py:Layer {TANH} --input 4": "nowhere.py",
+    f"--subject torch.nn.Nothing {TANH} --input 4": "torch.nn has no 'Nothing'",
+    "--subject torch.nn.Tanh --input 4": "needs a --reference",
+    f"--subject torch.nn.Tanh {TANH}": "needs an --input",
+    f"--subject torch.nn.Tanh {TANH} --input 4:double": "expected an input such as",
+    f"--subject torch.nn.Tanh {TANH} --input 4 --init 'import os'": "expected arguments such as",
+    "--subject torch.nn.Linear --reference torch.nn.Linear --init 5, --input 4,5": (
+        "the reference cannot be made"
+    ),
+    f"--subject {EXAMPLES}/adapter.py:Linear --reference torch.nn.Bilinear --init '5, 3, 2' "
+    "--input 4,5 --input 4,3": "the subject cannot be made",
+    f"--subject torch.nn.Flatten {TANH} --input 4,3,2": "outputs have shapes",
+    f"--subject {EXAMPLES}/adapter.py:Linear --reference torch.nn.LayerNorm --init '5, 3' "
+    "--input 4,5": "the subject has parameters",
+    "--only 'no such case'": "nothing is left",
+    "--only Tanh --without luck": "unknown check 'luck'",
+    "--only Tanh --example {": "expected an example such as",
+    "--dtype float8": "invalid choice",
+    "--max-examples -1": "at least 0",
+    "--device abacus": "cannot use device",
+    "--output-dir /proc/nothing --only Tanh": "/proc/nothing",
+}
+
+
+@pytest.mark.parametrize(("usage", "message"), USAGE.items())
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    usage: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(shlex.split(usage))
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_rows_are_chosen_by_name_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--only", "Tanh()", "--skip", "Sequential", "--max-examples", "2"]
+    assert main([*argv, "--output-dir", str(tmp_path), "--markdown"]) == 0
+    assert "| Tanh   |" in capsys.readouterr().out
+    assert {"verification.csv", "verification.md"} == {path.name for path in tmp_path.iterdir()}
+    rows = (tmp_path / "verification.csv").read_text().splitlines()
+    assert len(rows) == 3  # a head, and one for each shape
+
+
+def test_the_list_names_cases_and_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert "run of relu-mse in float64" in listed["cases"]
+    assert {"accumulated", "witnesses", "fuzzing"} <= set(listed["checks"])
+
+
+# The plugin, in a project of somebody else.
+
+PROJECT = f"""
+import sys
+import torch
+sys.path.insert(0, {str(EXAMPLES)!r})
+from autograd_function import Swish, WrongSwish
+
+def test_right(verify_backward):
+    report = verify_backward(Swish, torch.nn.SiLU, ["4,3"], max_examples=5)
+    assert report.status == "PASSED"
+
+def test_wrong(verify_backward):
+    verify_backward(WrongSwish, torch.nn.SiLU, [(4, 3)], max_examples=5)
+
+def test_not_to_be_compared(verify_backward):
+    verify_backward(Swish, torch.nn.Linear, ["4,3"], (3, 2))
+"""
+
+
+def test_the_fixture_in_another_project(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(PROJECT)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines(["*FAILED WrongSwish (*", "*FAILED input.0.grad[[]*"])
+    result.stdout.fnmatch_lines(["*UsageError: the subject cannot be called*"])
+
+
+def test_the_plugin_imports_torch_only_when_it_is_used(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "import sys\n\ndef test_nothing():\n    assert 'torch' not in sys.modules\n"
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
