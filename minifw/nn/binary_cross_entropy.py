@@ -68,7 +68,7 @@ def binary_cross_entropy(
         raise RuntimeError(f"expected a target of {input.dtype}, as the input, got {target.dtype}")
     for name, tensor in (("input", input), ("target", target)):
         if tensor.numel():
-            low, high = (bound.item() for bound in torch.aminmax(tensor))
+            low, high = [bound.item() for bound in torch.aminmax(tensor)]
             if not (low >= 0 and high <= 1):  # so that NaN fails too
                 raise RuntimeError(
                     f"all elements of {name} should be between 0 and 1, got {low} to {high}; "

@@ -123,26 +123,31 @@ class Sequential(_Ordered):
         modules = [value for value in vars(self).values() if isinstance(value, Module)]
         recording = forward_pass.recording
         pullbacks = []
-        for module in modules:
-            input, pullback = module.call_rule(input)
-            if recording:
-                pullbacks.append(pullback)
+        try:
+            for module in modules:
+                rule = module.call_rule if module._backward_hooks else module.rule
+                input, pullback = rule(input)
+                if recording:
+                    pullbacks.append(pullback)
+        except Exception as error:
+            vars(error).setdefault("failed_in", module)
+            raise
 
         def pullback_chain(*grads: Any, needs_input_grad: bool = True) -> Any:
-            if needs_input_grad:
-                first = 0
-            else:
-                first = next(i for i, module in enumerate(modules) if module.is_trained())
-            while len(pullbacks) > first + 1:
-                grad = pullbacks.pop()(*grads)
-                if grad is None or grad is NOT_DIFFERENTIATED:
-                    before, module = modules[: len(pullbacks)], modules[len(pullbacks)]
-                    if grad is not None and any(other.is_trained() for other in before):
-                        raise RuntimeError(not_differentiated(module))
-                    return grad
-                grads = (grad,)
             if not modules:
                 return grads[0]
+            first = 0
+            if not needs_input_grad:
+                while not modules[first].is_trained():
+                    first += 1
+            for place in range(len(modules) - 1, first, -1):
+                # Popping lets go of what each call kept as soon as it has been used.
+                grad = pullbacks.pop()(*grads)
+                if grad is None or grad is NOT_DIFFERENTIATED:
+                    if grad is not None and any(other.is_trained() for other in modules[:place]):
+                        raise RuntimeError(not_differentiated(modules[place]))
+                    return grad
+                grads = (grad,)
             if needs_input_grad:
                 return pullbacks.pop()(*grads)
             return pullbacks.pop()(*grads, needs_input_grad=False)

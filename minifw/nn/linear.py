@@ -34,9 +34,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
         return _linear_any_dimensions(input, weight, bias)
     try:
         if bias is None:
-            output = torch.mm(input, weight.t())
+            output = torch.mm(input, weight.mT)
         else:
-            output = torch.addmm(bias, input, weight.t())
+            output = torch.addmm(bias, input, weight.mT)
     except RuntimeError as error:
         raise RuntimeError(_misfit(input, weight) or str(error)) from None
 
@@ -45,7 +45,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     ) -> tuple[Tensor | None, ...]:
         return (
             torch.mm(grad_output, weight) if needs_input_grad[0] else None,
-            torch.mm(grad_output.t(), input) if needs_input_grad[1] else None,
+            torch.mm(grad_output.mT, input) if needs_input_grad[1] else None,
             grad_output.sum(0) if bias is not None and needs_input_grad[2] else None,
         )
 

@@ -40,12 +40,12 @@ class Module(ModuleTree):
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
     """
 
-    _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
+    _calls: list[tuple[tuple[Tensor, ...], list[tuple[Tensor, int]], Pullback]]
     _backward_hooks: dict["_Handle", Callable[..., Any]]
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
-        # _calls are those not yet gone back through: outputs, tensors to watch, their versions,
+        # _calls are those not yet gone back through: outputs, tensors to watch and their versions,
         # pullback. _buffers are names, and whether the state_dict has them.
         vars(module).update(_calls=[], _buffers={}, _backward_hooks={})
         return module
@@ -80,8 +80,9 @@ class Module(ModuleTree):
             RuntimeError: ``forward`` computes on tensors other than by calling modules; or an error
                 of torch's, with the path of the module in which it arose in front.
         """
-        if forward_pass.tape is not None:
-            return forward_pass.tape.call(self, inputs, options)
+        tape = forward_pass.tape
+        if tape is not None:
+            return tape.call(self, inputs, options)
         inputs = _own_tensors(inputs)
         try:
             output, pullback = self.call_rule(*inputs, **options)
@@ -89,16 +90,16 @@ class Module(ModuleTree):
             self._name_the_failed(error)
             raise
         outputs = as_tuple(output)
-        if any(tensor.requires_grad for tensor in outputs):
-            raise RuntimeError(
-                f"{self._describe()}: a parameter or a keyword argument requires grad in "
-                "autograd's sense, so autograd would record what minifw differentiates by "
-                "hand; detach() it"
-            )
+        for tensor in outputs:
+            if tensor.requires_grad:
+                raise RuntimeError(
+                    f"{self._describe()}: a parameter or a keyword argument requires grad in "
+                    "autograd's sense, so autograd would record what minifw differentiates by "
+                    "hand; detach() it"
+                )
         if forward_pass.recording:
-            tensors = [tensor for tensor in inputs + outputs if isinstance(tensor, Tensor)]
-            versions = [version(tensor) for tensor in tensors]
-            self._calls.append((outputs, tensors, versions, pullback))
+            watched = [(t, version(t)) for t in inputs + outputs if isinstance(t, Tensor)]
+            self._calls.append((outputs, watched, pullback))
         return output
 
     def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
@@ -186,10 +187,10 @@ class Module(ModuleTree):
                 "outside no_grad, once for each backward. Calls made inside another module are "
                 "gone back through by that module"
             )
-        outputs, tensors, versions, pullback = self._calls[-1]
+        outputs, watched, pullback = self._calls[-1]
         try:
             grads = _checked_grads(grad_outputs, outputs)
-            for tensor, then in zip(tensors, versions, strict=True):
+            for tensor, then in watched:
                 if version(tensor) != then:
                     raise RuntimeError(modified("an input or output", tensor))
         except (RuntimeError, TypeError) as error:
@@ -221,11 +222,11 @@ class _Handle:
 def _own_tensors(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """``inputs`` with each tensor told apart from the others and unknown to autograd."""
     own: list[Any] = []
-    seen: set[int] = set()
     for value in inputs:
-        if isinstance(value, Tensor) and (value.requires_grad or id(value) in seen):
+        if isinstance(value, Tensor) and (
+            value.requires_grad or any(value is other for other in own)
+        ):
             value = value.detach()
-        seen.add(id(value))
         own.append(value)
     return tuple(own)
 
