@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.loss import Loss, reduce
-from minifw.nn.rule import Pullback
+from minifw.nn.rule import Pullback, constant
 
 __all__ = [
     "BCELoss",
@@ -74,11 +74,13 @@ def binary_cross_entropy(
                     f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
                     + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
                 )
-    loss = (target - 1) * (-input).log1p().clamp(min=-100) - target * input.log().clamp(min=-100)
+    one = constant(1.0, input.dtype, input.device)
+    log_no, log_yes = (-input).log1p_().clamp_(min=-100), input.log().clamp_(min=-100)
+    loss = (target - one).mul_(log_no).sub_(log_yes.mul_(target))
     return _reduce_weighted(
         input,
         loss,
-        lambda: (input - target) / ((1 - input) * input).clamp(min=1e-12),
+        lambda: (input - target).div_((one - input).mul_(input).clamp_(min=1e-12)),
         weight,
         reduction,
     )

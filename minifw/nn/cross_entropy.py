@@ -77,6 +77,31 @@ def _reduce_weighted(
     return loss.sum() if reduction == "sum" else loss, lambda grad_output: grad_output
 
 
+def _nll(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
+    """:func:`nll_loss`, the pullback to each w_t x_t, and the places of the targets in the input."""
+    ignored, factors, places = _choose(input, target, weight, ignore_index)
+    dim = _class_dim(input)
+    loss = -input.gather(dim, places).view(target.shape)
+    if factors is not None:
+        loss = loss * factors
+    if ignored is not None:
+        loss = loss.masked_fill(ignored, 0)  # even of a loss that is infinite
+    total = target.numel() if factors is None else factors.sum()
+    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        grad = pullback_reduce(grad_output)
+        if factors is not None:
+            grad = grad * factors
+        if ignored is not None:
+            grad = grad.masked_fill(ignored, 0)
+        return grad.view(places.shape) if grad.dim() else grad
+
+    return output, pullback, places
+
+
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -98,22 +123,11 @@ def nll_loss(
         RuntimeError: other shapes do not fit; target is neither int64 nor uint8.
         IndexError: a target is neither a class nor ``ignore_index``.
     """
-    ignored, factors, places = _choose(input, target, weight, ignore_index)
-    dim = _class_dim(input)
-    loss = -input.gather(dim, places).view(target.shape)
-    if factors is not None:
-        loss = loss * factors
-    if ignored is not None:
-        loss = loss.masked_fill(ignored, 0)  # even of a loss that is infinite
-    total = target.numel() if factors is None else factors.sum()
-    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+    output, pullback_chosen, places = _nll(input, target, weight, ignore_index, reduction)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        grad = -pullback_reduce(grad_output)
-        grad = grad.expand(target.shape) if factors is None else factors * grad
-        if ignored is not None:
-            grad = grad.masked_fill(ignored, 0)
-        return torch.zeros_like(input).scatter_(dim, places, grad.reshape(places.shape))
+        grad = -pullback_chosen(grad_output).expand(places.shape)
+        return torch.zeros_like(input).scatter_(_class_dim(input), places, grad)
 
     return output, pullback
 
@@ -152,8 +166,17 @@ def cross_entropy(
     log_probabilities, pullback_softmax = log_softmax(input, dim)
     probabilities = target.shape == input.shape
     if not probabilities and not label_smoothing:
-        output, pullback_nll = nll_loss(log_probabilities, target, weight, ignore_index, reduction)
-        return output, lambda grad_output: pullback_softmax(pullback_nll(grad_output))
+        output, pullback_chosen, places = _nll(
+            log_probabilities, target, weight, ignore_index, reduction
+        )
+
+        def pullback_nll(grad_output: Tensor) -> Tensor:
+            # Both pullbacks at once: the target's probability less 1, the others as they are.
+            minus_one = constant(-1.0, input.dtype, input.device).expand(places.shape)
+            difference = torch.exp(log_probabilities).scatter_add_(dim, places, minus_one)
+            return difference.mul_(pullback_chosen(grad_output))
+
+        return output, pullback_nll
 
     classes, ignored = input.shape[dim], None
     weights: Tensor | float = 1.0
