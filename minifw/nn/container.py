@@ -1,5 +1,7 @@
 """Containers: modules made of modules in an order. None of them needs a backward of its own."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, overload
 
@@ -80,7 +82,7 @@ class ModuleList(_Ordered):
     @overload
     def __getitem__(self, index: int) -> Module: ...
     @overload
-    def __getitem__(self, index: slice) -> "ModuleList": ...
+    def __getitem__(self, index: slice) -> ModuleList: ...
     def __getitem__(self, index: int | slice) -> Module:
         return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
 
@@ -107,7 +109,7 @@ class Sequential(_Ordered):
     @overload
     def __getitem__(self, index: int) -> Module: ...
     @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
             return Sequential(dict(list(self._child_places())[index]))

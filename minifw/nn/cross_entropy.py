@@ -1,5 +1,7 @@
 """Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import torch
@@ -80,7 +82,7 @@ def _reduce_weighted(
 def _nll(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
-    """:func:`nll_loss`, the pullback to each w_t x_t, and the places of the targets in the input."""
+    """:func:`nll_loss`, the pullback to each w_t x_t, and where in the input the targets are."""
     ignored, factors, places = _choose(input, target, weight, ignore_index)
     dim = _class_dim(input)
     loss = -input.gather(dim, places).view(target.shape)

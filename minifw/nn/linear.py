@@ -1,5 +1,7 @@
 """Linear: the affine map, as reports 000 to 004."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
@@ -33,10 +35,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     if input.dim() != 2:
         return _linear_any_dimensions(input, weight, bias)
     try:
-        if bias is None:
-            output = torch.mm(input, weight.mT)
-        else:
-            output = torch.addmm(bias, input, weight.mT)
+        rows = weight.mT
+        output = torch.mm(input, rows) if bias is None else torch.addmm(bias, input, rows)
     except RuntimeError as error:
         raise RuntimeError(_misfit(input, weight) or str(error)) from None
 

@@ -3,6 +3,8 @@
 A loss is differentiated in its input alone; its target is a constant.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable
@@ -73,7 +75,7 @@ def _regression_loss(
     output, pullback = reduce(
         function(difference), lambda: derivative(difference), reduction, factor
     )
-    if (difference.shape, difference.dtype) == (input.shape, input.dtype):
+    if difference.shape == input.shape and difference.dtype == input.dtype:
         return output, pullback
     return output, lambda grad: pullback(grad).sum_to_size(input.shape).to(input)
 

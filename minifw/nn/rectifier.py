@@ -1,5 +1,7 @@
 """Rectifiers: activations close to 0 below 0 and to x above it, each beside its derivative."""
 
+from __future__ import annotations
+
 import math
 
 import torch

@@ -6,6 +6,8 @@ lives in that closure, so it belongs to the call and not to the module: a module
 called several times before its backward passes, is right by construction.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import threading
@@ -33,7 +35,7 @@ NOT_DIFFERENTIATED: Any = object()
 class _ForwardPass(threading.local):
     """What the modules called in this thread have to know of the pass that they are part of."""
 
-    tape: "Tape | None" = None  # of the composed module whose forward is running
+    tape: Tape | None = None  # of the composed module whose forward is running
     recording: bool = True
 
 
@@ -131,6 +133,14 @@ def version(tensor: Tensor) -> int:
         return tensor._version
     except RuntimeError:
         return 0
+
+
+def versions(tensors: list[Tensor]) -> list[int]:
+    """:func:`version` of each."""
+    try:
+        return [tensor._version for tensor in tensors]
+    except RuntimeError:
+        return [version(tensor) for tensor in tensors]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -125,7 +125,7 @@ class _Block:
             self._whole.append(whole)
             self._parts[name] = [
                 part.view(params[index].shape)
-                for index, part in zip(indices, whole.split(sizes), strict=True)
+                for index, part in zip(indices, torch.split(whole, sizes), strict=True)
             ]
         for name in names:
             for index, part in zip(indices, self._parts[name], strict=True):
