@@ -1,12 +1,14 @@
 """Activations: element-wise functions, each beside its derivative."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.rule import Pullback
+from minifw.nn.rule import Pullback, constant
 
 __all__ = ["Activation", "Sigmoid", "Tanh", "activation", "sigmoid", "tanh"]
 
@@ -38,7 +40,8 @@ def tanh(input: Tensor) -> tuple[Tensor, Pullback]:
 
     def pullback(grad_output: Tensor) -> Tensor:
         # 1 - output^2 in one rounding, as torch has it: near saturation two would cost digits.
-        return grad_output * torch.addcmul(output.new_ones(()), output, output, value=-1)
+        one = constant(1.0, output.dtype, output.device)
+        return grad_output * torch.addcmul(one, output, output, value=-1)
 
     return output, pullback
 
@@ -46,7 +49,12 @@ def tanh(input: Tensor) -> tuple[Tensor, Pullback]:
 def sigmoid(input: Tensor) -> tuple[Tensor, Pullback]:
     """1 / (1 + exp(-x)), elementwise; its derivative is output (1 - output)."""
     output = torch.sigmoid(input)
-    return output, lambda grad_output: grad_output * (1 - output) * output
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        one = constant(1.0, output.dtype, output.device)
+        return grad_output * (one - output) * output
+
+    return output, pullback
 
 
 class Activation(Module):

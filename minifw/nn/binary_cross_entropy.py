@@ -1,12 +1,14 @@
 """Binary cross-entropy, of probabilities and of logits: yes-or-no classification."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from minifw.nn.loss import Loss, reduce
-from minifw.nn.rule import Pullback
+from minifw.nn.rule import Pullback, constant
 
 __all__ = [
     "BCELoss",
@@ -68,17 +70,19 @@ def binary_cross_entropy(
         raise RuntimeError(f"expected a target of {input.dtype}, as the input, got {target.dtype}")
     for name, tensor in (("input", input), ("target", target)):
         if tensor.numel():
-            low, high = (bound.item() for bound in torch.aminmax(tensor))
+            low, high = [bound.item() for bound in torch.aminmax(tensor)]
             if not (low >= 0 and high <= 1):  # so that NaN fails too
                 raise RuntimeError(
                     f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
                     + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
                 )
-    loss = (target - 1) * (-input).log1p().clamp(min=-100) - target * input.log().clamp(min=-100)
+    one = constant(1.0, input.dtype, input.device)
+    log_no, log_yes = (-input).log1p_().clamp_(min=-100), input.log().clamp_(min=-100)
+    loss = (target - one).mul_(log_no).sub_(log_yes.mul_(target))
     return _reduce_weighted(
         input,
         loss,
-        lambda: (input - target) / ((1 - input) * input).clamp(min=1e-12),
+        lambda: (input - target).div_((one - input).mul_(input).clamp_(min=1e-12)),
         weight,
         reduction,
     )

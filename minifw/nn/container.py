@@ -1,5 +1,7 @@
 """Containers: modules made of modules in an order. None of them needs a backward of its own."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, overload
 
@@ -80,7 +82,7 @@ class ModuleList(_Ordered):
     @overload
     def __getitem__(self, index: int) -> Module: ...
     @overload
-    def __getitem__(self, index: slice) -> "ModuleList": ...
+    def __getitem__(self, index: slice) -> ModuleList: ...
     def __getitem__(self, index: int | slice) -> Module:
         return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
 
@@ -107,7 +109,7 @@ class Sequential(_Ordered):
     @overload
     def __getitem__(self, index: int) -> Module: ...
     @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module:
         if isinstance(index, slice):
             return Sequential(dict(list(self._child_places())[index]))
@@ -123,26 +125,31 @@ class Sequential(_Ordered):
         modules = [value for value in vars(self).values() if isinstance(value, Module)]
         recording = forward_pass.recording
         pullbacks = []
-        for module in modules:
-            input, pullback = module.call_rule(input)
-            if recording:
-                pullbacks.append(pullback)
+        try:
+            for module in modules:
+                rule = module.call_rule if module._backward_hooks else module.rule
+                input, pullback = rule(input)
+                if recording:
+                    pullbacks.append(pullback)
+        except Exception as error:
+            vars(error).setdefault("failed_in", module)
+            raise
 
         def pullback_chain(*grads: Any, needs_input_grad: bool = True) -> Any:
-            if needs_input_grad:
-                first = 0
-            else:
-                first = next(i for i, module in enumerate(modules) if module.is_trained())
-            while len(pullbacks) > first + 1:
-                grad = pullbacks.pop()(*grads)
-                if grad is None or grad is NOT_DIFFERENTIATED:
-                    before, module = modules[: len(pullbacks)], modules[len(pullbacks)]
-                    if grad is not None and any(other.is_trained() for other in before):
-                        raise RuntimeError(not_differentiated(module))
-                    return grad
-                grads = (grad,)
             if not modules:
                 return grads[0]
+            first = 0
+            if not needs_input_grad:
+                while not modules[first].is_trained():
+                    first += 1
+            for place in range(len(modules) - 1, first, -1):
+                # Popping lets go of what each call kept as soon as it has been used.
+                grad = pullbacks.pop()(*grads)
+                if grad is None or grad is NOT_DIFFERENTIATED:
+                    if grad is not None and any(other.is_trained() for other in modules[:place]):
+                        raise RuntimeError(not_differentiated(modules[place]))
+                    return grad
+                grads = (grad,)
             if needs_input_grad:
                 return pullbacks.pop()(*grads)
             return pullbacks.pop()(*grads, needs_input_grad=False)

@@ -1,12 +1,14 @@
 """Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from minifw.nn.loss import Loss, check_reduction
-from minifw.nn.rule import Pullback
+from minifw.nn.rule import Pullback, constant
 from minifw.nn.softmax import log_softmax
 
 __all__ = ["CrossEntropyLoss", "NLLLoss", "cross_entropy", "nll_loss"]
@@ -27,10 +29,11 @@ def _check_weight(weight: Tensor | None, input: Tensor) -> None:
 
 def _choose(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor | None, Tensor]:
     """Where target classes are ignored, their weights (0 if ignored), and their places in input.
 
-    The places are those that ``gather`` and ``scatter`` take; where ignored they are 0.
+    The first is None if none are, the second if all weigh 1. The places are those that ``gather``
+    and ``scatter`` take; where ignored they are 0.
     """
     if not input.dim():
         raise ValueError("expected an input of shape (C) or (N, C, *), got a scalar")
@@ -48,15 +51,21 @@ def _choose(
             f"expected target of shape {list(expected)}, the input's {list(input.shape)} without "
             f"its classes, got {list(target.shape)}"
         )
-    ignored = target == ignore_index
-    classes = target.long().masked_fill(ignored, 0)
-    if classes.numel() and not 0 <= classes.min() <= classes.max() < input.shape[dim]:
-        raise IndexError(
-            f"target out of bounds: expected classes 0 to {input.shape[dim] - 1}, or "
-            f"ignore_index {ignore_index}, got {target.min().item()} to {target.max().item()}"
-        )
-    factors = torch.ones_like(classes, dtype=input.dtype) if weight is None else weight[classes]
-    return ignored, factors.masked_fill(ignored, 0), classes.view(expected).unsqueeze(dim)
+    classes, ignored = target.long(), None
+    low, high = [bound.item() for bound in torch.aminmax(target)] if target.numel() else (0, -1)
+    if low < 0 or high >= input.shape[dim] or low <= ignore_index <= high:
+        ignored = target == ignore_index
+        classes = classes.masked_fill(ignored, 0)
+        if not 0 <= classes.min() <= classes.max() < input.shape[dim]:
+            raise IndexError(
+                f"target out of bounds: expected classes 0 to {input.shape[dim] - 1}, or "
+                f"ignore_index {ignore_index}, got {low} to {high}"
+            )
+    factors = None if weight is None else weight[classes]
+    if ignored is not None:
+        ones = torch.ones_like(classes, dtype=input.dtype)
+        factors = (ones if factors is None else factors).masked_fill(ignored, 0)
+    return ignored, factors, classes.view(expected).unsqueeze(dim)
 
 
 def _reduce_weighted(
@@ -65,8 +74,34 @@ def _reduce_weighted(
     """The losses reduced, "mean" as their sum over ``total``, and the pullback to each of them."""
     check_reduction(reduction)
     if reduction == "mean":
-        return loss.sum() / total, lambda grad_output: grad_output / total
+        count = total if isinstance(total, Tensor) else constant(total, loss.dtype, loss.device)
+        return loss.sum() / count, lambda grad_output: grad_output / count
     return loss.sum() if reduction == "sum" else loss, lambda grad_output: grad_output
+
+
+def _nll(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
+    """:func:`nll_loss`, the pullback to each w_t x_t, and where in the input the targets are."""
+    ignored, factors, places = _choose(input, target, weight, ignore_index)
+    dim = _class_dim(input)
+    loss = -input.gather(dim, places).view(target.shape)
+    if factors is not None:
+        loss = loss * factors
+    if ignored is not None:
+        loss = loss.masked_fill(ignored, 0)  # even of a loss that is infinite
+    total = target.numel() if factors is None else factors.sum()
+    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        grad = pullback_reduce(grad_output)
+        if factors is not None:
+            grad = grad * factors
+        if ignored is not None:
+            grad = grad.masked_fill(ignored, 0)
+        return grad.view(places.shape) if grad.dim() else grad
+
+    return output, pullback, places
 
 
 def nll_loss(
@@ -90,15 +125,11 @@ def nll_loss(
         RuntimeError: other shapes do not fit; target is neither int64 nor uint8.
         IndexError: a target is neither a class nor ``ignore_index``.
     """
-    ignored, factors, places = _choose(input, target, weight, ignore_index)
-    dim = _class_dim(input)
-    chosen = input.gather(dim, places).view(target.shape)
-    loss = -(chosen * factors).masked_fill(ignored, 0)
-    output, pullback_reduce = _reduce_weighted(loss, factors.sum(), reduction)
+    output, pullback_chosen, places = _nll(input, target, weight, ignore_index, reduction)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        grad = -(factors * pullback_reduce(grad_output)).masked_fill(ignored, 0)
-        return torch.zeros_like(input).scatter(dim, places, grad.view(places.shape))
+        grad = -pullback_chosen(grad_output).expand(places.shape)
+        return torch.zeros_like(input).scatter_(_class_dim(input), places, grad)
 
     return output, pullback
 
@@ -137,10 +168,19 @@ def cross_entropy(
     log_probabilities, pullback_softmax = log_softmax(input, dim)
     probabilities = target.shape == input.shape
     if not probabilities and not label_smoothing:
-        output, pullback_nll = nll_loss(log_probabilities, target, weight, ignore_index, reduction)
-        return output, lambda grad_output: pullback_softmax(pullback_nll(grad_output))
+        output, pullback_chosen, places = _nll(
+            log_probabilities, target, weight, ignore_index, reduction
+        )
 
-    classes = input.shape[dim]
+        def pullback_nll(grad_output: Tensor) -> Tensor:
+            # Both pullbacks at once: the target's probability less 1, the others as they are.
+            minus_one = constant(-1.0, input.dtype, input.device).expand(places.shape)
+            difference = torch.exp(log_probabilities).scatter_add_(dim, places, minus_one)
+            return difference.mul_(pullback_chosen(grad_output))
+
+        return output, pullback_nll
+
+    classes, ignored = input.shape[dim], None
     weights: Tensor | float = 1.0
     if weight is not None:
         _check_weight(weight, input)
@@ -162,18 +202,20 @@ def cross_entropy(
         total: Tensor | float = input.numel() / max(classes, 1)
     else:
         ignored, factors, places = _choose(input, target, weight, ignore_index)
+        if factors is None:
+            factors = torch.ones_like(places, dtype=input.dtype)
         soft = torch.zeros_like(input) + weights * (label_smoothing / classes)
         soft = soft.scatter_add(dim, places, (factors * (1 - label_smoothing)).view(places.shape))
         total = factors.sum()
     loss = -(log_probabilities * soft).sum(dim)
-    if not probabilities:
+    if ignored is not None:
         loss = loss.masked_fill(ignored.view(loss.shape), 0)
     output, pullback_reduce = _reduce_weighted(loss, total, reduction)
 
     def pullback(grad_output: Tensor) -> Tensor:
         grad = pullback_reduce(grad_output)
         grad = -soft * (grad.unsqueeze(dim) if reduction == "none" else grad)
-        if not probabilities:
+        if ignored is not None:
             grad = grad.masked_fill(ignored.view(places.shape), 0)
         return pullback_softmax(grad.to(input.dtype))  # type: ignore[no-any-return]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.rule import Pullback, refuse_inplace
+from minifw.nn.rule import Pullback, constant, refuse_inplace
 
 __all__ = ["Dropout", "dropout"]
 
@@ -27,7 +27,8 @@ def dropout(
     if p == 1:
         mask = torch.zeros_like(input)
     else:
-        mask = torch.empty_like(input).bernoulli_(1 - p, generator=generator).div_(1 - p)
+        mask = torch.empty_like(input).bernoulli_(1 - p, generator=generator)
+        mask.div_(constant(1 - p, input.dtype, input.device))
     return input * mask, lambda grad_output: grad_output * mask
 
 

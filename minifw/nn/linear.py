@@ -1,5 +1,7 @@
 """Linear: the affine map, as reports 000 to 004."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
@@ -33,10 +35,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     if input.dim() != 2:
         return _linear_any_dimensions(input, weight, bias)
     try:
-        if bias is None:
-            output = torch.mm(input, weight.t())
-        else:
-            output = torch.addmm(bias, input, weight.t())
+        rows = weight.mT
+        output = torch.mm(input, rows) if bias is None else torch.addmm(bias, input, rows)
     except RuntimeError as error:
         raise RuntimeError(_misfit(input, weight) or str(error)) from None
 
@@ -45,7 +45,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     ) -> tuple[Tensor | None, ...]:
         return (
             torch.mm(grad_output, weight) if needs_input_grad[0] else None,
-            torch.mm(grad_output.t(), input) if needs_input_grad[1] else None,
+            torch.mm(grad_output.mT, input) if needs_input_grad[1] else None,
             grad_output.sum(0) if bias is not None and needs_input_grad[2] else None,
         )
 

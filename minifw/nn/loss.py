@@ -3,6 +3,8 @@
 A loss is differentiated in its input alone; its target is a constant.
 """
 
+from __future__ import annotations
+
 import math
 import warnings
 from collections.abc import Callable
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, constant
 
 __all__ = [
     "HuberLoss",
@@ -41,12 +43,14 @@ def reduce(
     """Reduce elementwise losses whose derivative in the input is ``factor * derivative()``."""
     check_reduction(reduction)
     if reduction == "mean":
+        count = constant(loss.numel(), loss.dtype, loss.device)
+        output = loss.sum() / count
         factor = factor / loss.numel() if loss.numel() else math.nan
-        output = loss.mean()
     else:
         output = loss.sum() if reduction == "sum" else loss
+    scale = constant(factor, loss.dtype, loss.device)
     # The factors meet before they meet the tensor: one pass over it instead of three.
-    return output, lambda grad_output: derivative() * (grad_output * factor)
+    return output, lambda grad_output: derivative() * (grad_output * scale)
 
 
 def _regression_loss(
@@ -71,7 +75,7 @@ def _regression_loss(
     output, pullback = reduce(
         function(difference), lambda: derivative(difference), reduction, factor
     )
-    if (difference.shape, difference.dtype) == (input.shape, input.dtype):
+    if difference.shape == input.shape and difference.dtype == input.dtype:
         return output, pullback
     return output, lambda grad: pullback(grad).sum_to_size(input.shape).to(input)
 

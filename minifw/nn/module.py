@@ -1,5 +1,7 @@
 """Module: what every layer, loss and model is, and the explicit backward pass."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -12,7 +14,7 @@ from minifw.nn.rule import (
     as_tuple,
     forward_pass,
     modified,
-    version,
+    versions,
 )
 from minifw.nn.tape import Tape
 from minifw.nn.tree import ModuleTree
@@ -41,7 +43,7 @@ class Module(ModuleTree):
     """
 
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
-    _backward_hooks: dict["_Handle", Callable[..., Any]]
+    _backward_hooks: dict[_Handle, Callable[..., Any]]
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
@@ -80,25 +82,31 @@ class Module(ModuleTree):
             RuntimeError: ``forward`` computes on tensors other than by calling modules; or an error
                 of torch's, with the path of the module in which it arose in front.
         """
-        if forward_pass.tape is not None:
-            return forward_pass.tape.call(self, inputs, options)
-        inputs = _own_tensors(inputs)
+        tape = forward_pass.tape
+        if tape is not None:
+            return tape.call(self, inputs, options)
+        for place, value in enumerate(inputs):
+            if isinstance(value, Tensor) and (
+                value.requires_grad or (place and any(value is one for one in inputs[:place]))
+            ):
+                # Unknown to autograd, and told apart from the same tensor in another place.
+                inputs = (*inputs[:place], value.detach(), *inputs[place + 1 :])
         try:
             output, pullback = self.call_rule(*inputs, **options)
         except Exception as error:
             self._name_the_failed(error)
             raise
         outputs = as_tuple(output)
-        if any(tensor.requires_grad for tensor in outputs):
-            raise RuntimeError(
-                f"{self._describe()}: a parameter or a keyword argument requires grad in "
-                "autograd's sense, so autograd would record what minifw differentiates by "
-                "hand; detach() it"
-            )
+        for tensor in outputs:
+            if tensor.requires_grad:
+                raise RuntimeError(
+                    f"{self._describe()}: a parameter or a keyword argument requires grad in "
+                    "autograd's sense, so autograd would record what minifw differentiates by "
+                    "hand; detach() it"
+                )
         if forward_pass.recording:
             tensors = [tensor for tensor in inputs + outputs if isinstance(tensor, Tensor)]
-            versions = [version(tensor) for tensor in tensors]
-            self._calls.append((outputs, tensors, versions, pullback))
+            self._calls.append((outputs, tensors, versions(tensors), pullback))
         return output
 
     def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
@@ -122,7 +130,7 @@ class Module(ModuleTree):
 
         return output, pullback_and_hooks
 
-    def register_full_backward_hook(self, hook: Callable[..., Any]) -> "_Handle":
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> _Handle:
         """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
 
         So the gradient of any tensor in between can be read, since each is the output of a module,
@@ -186,18 +194,26 @@ class Module(ModuleTree):
                 "outside no_grad, once for each backward. Calls made inside another module are "
                 "gone back through by that module"
             )
-        outputs, tensors, versions, pullback = self._calls[-1]
+        outputs, tensors, then, pullback = self._calls[-1]
         try:
             grads = _checked_grads(grad_outputs, outputs)
-            for tensor, then in zip(tensors, versions, strict=True):
-                if version(tensor) != then:
-                    raise RuntimeError(modified("an input or output", tensor))
+            now = versions(tensors)
+            if now != then:
+                changed = next(i for i, number in enumerate(then) if number != now[i])
+                raise RuntimeError(modified("an input or output", tensors[changed]))
         except (RuntimeError, TypeError) as error:
             raise type(error)(f"{self._describe()}.backward: {error}") from None
+        # Memory: what the call holds is let go of as the pass goes on, the first gradient included.
         self._calls.pop()
+        del outputs, tensors, grad_outputs
+        single = len(grads) == 1
         if not needs_input_grad:
-            return pullback(*grads, needs_input_grad=False) if self.is_trained() else None
-        grad = pullback(*grads)
+            if not self.is_trained():
+                return None
+            if single:
+                return pullback(grads.pop(), needs_input_grad=False)
+            return pullback(*grads, needs_input_grad=False)
+        grad = pullback(grads.pop()) if single else pullback(*grads)
         if isinstance(grad, tuple):
             return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
         return None if grad is NOT_DIFFERENTIATED else grad
@@ -210,24 +226,12 @@ class Module(ModuleTree):
 class _Handle:
     """What takes a hook away."""
 
-    def __init__(self, hooks: dict["_Handle", Callable[..., Any]]) -> None:
+    def __init__(self, hooks: dict[_Handle, Callable[..., Any]]) -> None:
         self._hooks = hooks
 
     def remove(self) -> None:
         """Take the hook away, if that has not been done."""
         self._hooks.pop(self, None)
-
-
-def _own_tensors(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``inputs`` with each tensor told apart from the others and unknown to autograd."""
-    own: list[Any] = []
-    seen: set[int] = set()
-    for value in inputs:
-        if isinstance(value, Tensor) and (value.requires_grad or id(value) in seen):
-            value = value.detach()
-        seen.add(id(value))
-        own.append(value)
-    return tuple(own)
 
 
 def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:

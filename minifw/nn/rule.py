@@ -6,12 +6,16 @@ lives in that closure, so it belongs to the call and not to the module: a module
 called several times before its backward passes, is right by construction.
 """
 
+from __future__ import annotations
+
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
@@ -31,7 +35,7 @@ NOT_DIFFERENTIATED: Any = object()
 class _ForwardPass(threading.local):
     """What the modules called in this thread have to know of the pass that they are part of."""
 
-    tape: "Tape | None" = None  # of the composed module whose forward is running
+    tape: Tape | None = None  # of the composed module whose forward is running
     recording: bool = True
 
 
@@ -84,7 +88,7 @@ def parametric_rule(
     weight_data = None if weight is None else weight.data
     bias_data = None if bias is None else bias.data
     output, pullback = function(input, weight=weight_data, bias=bias_data, **options)
-    then = version(weight_data)
+    then = 0 if weight_data is None else version(weight_data)
 
     def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Tensor | None:
         if weight_data is not None and version(weight_data) != then:
@@ -97,10 +101,10 @@ def parametric_rule(
                 bias is not None and bias.requires_grad,
             ),
         )
-        if weight is not None and grad_weight is not None:
-            weight.add_grad(grad_weight)
-        if bias is not None and grad_bias is not None:
-            bias.add_grad(grad_bias)
+        if grad_weight is not None:
+            weight.add_grad(grad_weight)  # type: ignore[union-attr]
+        if grad_bias is not None:
+            bias.add_grad(grad_bias)  # type: ignore[union-attr]
         return cast("Tensor | None", grad_input)
 
     return output, pull_and_add
@@ -123,9 +127,29 @@ def as_tuple(output: Any) -> tuple[Any, ...]:
     return output if isinstance(output, tuple) else (output,)
 
 
-def version(tensor: Tensor | None) -> int:
+def version(tensor: Tensor) -> int:
     """How often the tensor was modified in place; inference tensors do not count it."""
-    return 0 if tensor is None or tensor.is_inference() else tensor._version
+    try:
+        return tensor._version
+    except RuntimeError:
+        return 0
+
+
+def versions(tensors: list[Tensor]) -> list[int]:
+    """:func:`version` of each."""
+    try:
+        return [tensor._version for tensor in tensors]
+    except RuntimeError:
+        return [version(tensor) for tensor in tensors]
+
+
+@functools.lru_cache(maxsize=1024)
+def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``value`` as a scalar tensor, to be left as it is.
+
+    As an operand it costs a fraction of the Python number, of which torch makes one a call.
+    """
+    return torch.tensor(value, dtype=dtype, device=device)
 
 
 def not_differentiated(module: object) -> str:

@@ -35,7 +35,7 @@ class Tape:
     def __init__(self, inputs: tuple[Any, ...]) -> None:
         self._inputs = inputs
         self._outputs: tuple[Tensor, ...] = ()
-        self._calls: list[tuple[Module, tuple[Any, ...], Tensor, Pullback]] = []
+        self._calls: list[tuple[Module, tuple[Any, ...], tuple[Tensor, ...], Pullback]] = []
         # Every tensor of this forward, by identity, and how often it had been modified in place.
         self._known: dict[int, tuple[Tensor, int]] = {}
         for tensor in inputs:
@@ -45,8 +45,12 @@ class Tape:
     def _add(self, tensor: Tensor) -> None:
         self._known[id(tensor)] = (tensor, version(tensor))
 
-    def _check(self, what: str, tensor: Tensor) -> None:
+    def _check(self, module: "Module | None", tensor: Tensor) -> None:
+        """Refuse a tensor, given to ``module`` or returned, that is unknown or was modified."""
         if id(tensor) not in self._known:
+            what = "an output of forward"
+            if module is not None:
+                what = f"a tensor given to {type(module).__name__}"
             raise RuntimeError(
                 f"{what}, of shape {list(tensor.shape)}, is neither an input of this forward nor "
                 "the output of a module called in it, so its gradient would be lost; call a module "
@@ -62,15 +66,18 @@ class Tape:
         Raises:
             RuntimeError: an input was made by arithmetic that the tape did not see, or modified.
         """
-        for tensor in inputs:
-            if isinstance(tensor, Tensor):
-                self._check(f"a tensor given to {type(module).__name__}", tensor)
-        values = [value.data if type(value) is Parameter else value for value in inputs]
+        values = inputs
+        for value in inputs:
+            if isinstance(value, Tensor):
+                self._check(module, value)
+            elif type(value) is Parameter:
+                values = tuple([v.data if type(v) is Parameter else v for v in inputs])
         output, pullback = module.call_rule(*values, **options)
-        for tensor in as_tuple(output):
+        outputs = as_tuple(output)
+        for tensor in outputs:
             self._add(tensor)
         if forward_pass.recording:
-            self._calls.append((module, inputs, output, pullback))
+            self._calls.append((module, inputs, outputs, pullback))
         return output
 
     def close(self, outputs: tuple[Any, ...]) -> None:
@@ -81,7 +88,7 @@ class Tape:
                     "forward must return a tensor or a tuple of tensors, "
                     f"got {type(output).__name__}"
                 )
-            self._check("an output of forward", output)
+            self._check(None, output)
         self._outputs = outputs
 
     def pullback(self, *grad_outputs: Tensor | None, needs_input_grad: bool = True) -> Any:
@@ -96,16 +103,15 @@ class Tape:
             _accumulate(grads, output, grad_output)
         while self._calls:
             # Popping lets go of what each call kept as soon as it has been used.
-            module, inputs, output, pull = self._calls.pop()
-            outputs = as_tuple(output)
-            if any(id(tensor) in lost for tensor in outputs):
-                lost |= {id(value) for value in inputs}
+            module, inputs, outputs, pull = self._calls.pop()
+            if not lost.isdisjoint(map(id, outputs)):
+                lost.update(map(id, inputs))
             grads_out = [grads.pop(id(tensor), None) for tensor in outputs]
             if all(grad is None for grad in grads_out):
                 continue
-            if needs_input_grad or any(id(value) in trained for value in inputs):
+            if needs_input_grad or not trained.isdisjoint(map(id, inputs)):
                 grads_in = pull(*grads_out)
-            elif any(id(tensor) in trained for tensor in outputs):
+            elif not trained.isdisjoint(map(id, outputs)):
                 grads_in = pull(*grads_out, needs_input_grad=False)
             else:
                 continue
@@ -133,10 +139,12 @@ class Tape:
         """The identities of the parameters given to modules, and of the tensors, that are trained
         or behind which parameters lie that are."""
         trained: set[int] = set()
-        for module, inputs, output, _ in self._calls:
-            trained |= {id(p) for p in inputs if type(p) is Parameter and p.requires_grad}
-            if module.is_trained() or any(id(value) in trained for value in inputs):
-                trained |= {id(tensor) for tensor in as_tuple(output)}
+        for module, inputs, outputs, _ in self._calls:
+            for value in inputs:
+                if type(value) is Parameter and value.requires_grad:
+                    trained.add(id(value))
+            if not trained.isdisjoint(map(id, inputs)) or module.is_trained():
+                trained.update(map(id, outputs))
         return trained
 
 

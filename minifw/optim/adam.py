@@ -65,6 +65,7 @@ class Adam(Optimizer):
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
         )
+        self._blocks: dict[Parameter, tuple[list[Parameter], list[_Block]]] = {}
 
     def check(self, settings: Mapping[str, Any]) -> None:
         super().check(settings)
@@ -79,29 +80,90 @@ class Adam(Optimizer):
         params: list[Tensor],
         grads: list[Tensor],
     ) -> None:
-        lr, (beta1, beta2), weight_decay = group["lr"], group["betas"], group["weight_decay"]
-        moments = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
-        for parameter in trained:
-            if parameter not in self.state:
-                zeros = {name: torch.zeros_like(parameter.data) for name in moments}
-                self.state[parameter] = {"step": 0, **zeros}
-        states = [self.state[parameter] for parameter in trained]
-        means, variances, *largest = ([state[name] for state in states] for name in moments)
-        for state in states:
-            state["step"] += 1
-        steps = [state["step"] for state in states]
+        if group["weight_decay"] and group["decoupled_weight_decay"]:
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        elif group["weight_decay"]:
+            grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+        names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
+        states = [self.state.setdefault(parameter, {"step": 0}) for parameter in trained]
+        held, blocks = self._blocks.get(trained[0], ([], []))
+        if held != trained or not all(block.holds(states, names) for block in blocks):
+            # Those that have taken the same steps make a block; a large one is a block by itself.
+            alike: dict[Any, list[int]] = {}
+            for index, (state, data) in enumerate(zip(states, params, strict=True)):
+                kind = (state["step"], data.dtype, data.device, data.numel() > _LARGE and index)
+                alike.setdefault(kind, []).append(index)
+            blocks = [_Block(indices, states, names, params) for indices in alike.values()]
+            self._blocks[trained[0]] = trained, blocks
+        for block in blocks:
+            block.step(group, states, params, grads)
 
-        if weight_decay and group["decoupled_weight_decay"]:
-            torch._foreach_mul_(params, 1 - lr * weight_decay)
-        elif weight_decay:
-            grads = list(torch._foreach_add(grads, params, alpha=weight_decay))
-        torch._foreach_lerp_(means, grads, 1 - beta1)
-        torch._foreach_mul_(variances, beta2)
-        torch._foreach_addcmul_(variances, grads, grads, 1 - beta2)
-        if largest:
-            torch._foreach_maximum_(largest[0], variances)
-        denominators = torch._foreach_sqrt(largest[0] if largest else variances)
-        torch._foreach_div_(denominators, [(1 - beta2**step) ** 0.5 for step in steps])
-        torch._foreach_add_(denominators, group["eps"])
-        rates = [-(lr / (1 - beta1**step)) for step in steps]
-        torch._foreach_addcdiv_(params, means, denominators, rates)
+
+_LARGE = 2**16  # entries, from which on the arithmetic takes longer than calling it
+
+
+class _Block:
+    """The moments of several parameters, each laid end to end in one tensor.
+
+    So an operation on all parameters is one call, which takes a third of the time of a call a
+    parameter. The moments in ``states`` become parts of the tensors.
+    """
+
+    def __init__(
+        self,
+        indices: list[int],
+        states: list[dict[str, Any]],
+        names: list[str],
+        params: list[Tensor],
+    ) -> None:
+        self._indices = indices
+        self._whole: list[Tensor] = []
+        self._parts: dict[str, list[Tensor]] = {}
+        sizes = [params[index].numel() for index in indices]
+        for name in [*names, "scratch"]:
+            whole = params[indices[0]].new_zeros(sum(sizes))
+            self._whole.append(whole)
+            self._parts[name] = [
+                part.view(params[index].shape)
+                for index, part in zip(indices, torch.split(whole, sizes), strict=True)
+            ]
+        for name in names:
+            for index, part in zip(indices, self._parts[name], strict=True):
+                if name in states[index]:
+                    part.copy_(states[index][name])
+                states[index][name] = part
+
+    def holds(self, states: list[dict[str, Any]], names: list[str]) -> bool:
+        """Whether the moments in ``states`` are its own."""
+        for name in names:
+            for index, part in zip(self._indices, self._parts.get(name, []), strict=True):
+                if states[index].get(name) is not part:
+                    return False
+        return len(self._parts) == len(names) + 1
+
+    def step(
+        self,
+        group: dict[str, Any],
+        states: list[dict[str, Any]],
+        params: list[Tensor],
+        grads: list[Tensor],
+    ) -> None:
+        """Change its moments by the gradients, and the parameters by its moments."""
+        for index in self._indices:
+            states[index]["step"] += 1
+        step, (beta1, beta2) = states[self._indices[0]]["step"], group["betas"]
+        mean, variance, *largest, scratch = self._whole
+        parts = self._parts["scratch"]
+        torch._foreach_copy_(parts, [grads[index] for index in self._indices])
+        mean.lerp_(scratch, 1 - beta1)
+        variance.mul_(beta2).addcmul_(scratch, scratch, value=1 - beta2)
+        for maximum in largest:
+            variance = torch.maximum(maximum, variance, out=maximum)
+        denominator = torch.sqrt(variance, out=scratch)  # the gradient has been used
+        denominator.div_((1 - beta2**step) ** 0.5).add_(group["eps"])
+        torch._foreach_addcdiv_(
+            [params[index] for index in self._indices],
+            self._parts["exp_avg"],
+            parts,
+            value=-(group["lr"] / (1 - beta1**step)),
+        )
