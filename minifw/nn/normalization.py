@@ -8,13 +8,14 @@ from torch import Tensor
 
 from minifw.nn.module import Module
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, parametric_rule
+from minifw.nn.rule import Pullback, parametric_rule, widened
 
 __all__ = ["LayerNorm", "layer_norm"]
 
 
 def moments_over(input: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Variance and mean over dimensions, kept with size 1; 0 where there are no values."""
+    input = widened(input)
     if input.numel():
         # Not var_mean, whose mean of infinity is NaN.
         return torch.var(input, over, correction=0, keepdim=True), input.mean(over, keepdim=True)
@@ -49,9 +50,10 @@ def normalize(
             f"expected input of {weight.dtype}, as the weight, got {input.dtype}; convert one of "
             "them with .to()"
         )
-    variance, mean = moments
+    dtype, wide = input.dtype, widened(input)
+    variance, mean = map(widened, moments)
     scale = torch.rsqrt(variance + eps)
-    normalized = (input - mean) * scale
+    normalized = (wide - mean) * scale
     output = normalized if weight is None else normalized * weight
     if bias is not None:
         output = output + bias
@@ -65,14 +67,14 @@ def normalize(
             if over is not None:
                 through_variance = normalized * (grad * normalized).mean(over, keepdim=True)
                 grad = grad - grad.mean(over, keepdim=True) - through_variance
-            grad_input = grad * scale
+            grad_input = (grad * scale).to(dtype)
         if weight is not None and needs_input_grad[1]:
-            grad_weight = (grad_output * normalized).sum(sum_over)
+            grad_weight = (grad_output * normalized).sum(sum_over).to(dtype)
         if bias is not None and needs_input_grad[2]:
             grad_bias = grad_output.sum(sum_over)
         return grad_input, grad_weight, grad_bias
 
-    return output, pullback
+    return output.to(dtype), pullback
 
 
 def layer_norm(

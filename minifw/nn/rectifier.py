@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.rule import Pullback, refuse_inplace
+from minifw.nn.rule import Pullback, refuse_inplace, widened
 
 __all__ = [
     "ELU",
@@ -74,15 +74,16 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> tuple
 
     Where beta x > threshold the output is x itself and the derivative 1.
     """
-    scaled = input * beta
+    scaled = widened(input) * beta
     exponential = torch.exp(scaled)
     linear = scaled > threshold
     output = torch.where(linear, input, torch.log1p(exponential) / beta)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        return torch.where(linear, grad_output, grad_output * exponential / (exponential + 1))
+        grad_input = grad_output * exponential / (exponential + 1)
+        return torch.where(linear, grad_output, grad_input).to(input.dtype)
 
-    return output, pullback
+    return output.to(input.dtype), pullback
 
 
 def gelu(input: Tensor, approximate: str = "none") -> tuple[Tensor, Pullback]:
@@ -99,6 +100,7 @@ def gelu(input: Tensor, approximate: str = "none") -> tuple[Tensor, Pullback]:
     Raises:
         RuntimeError: approximate is neither "none" nor "tanh".
     """
+    dtype, input = input.dtype, widened(input)
     if approximate == "none":
         distribution = (torch.erf(input * math.sqrt(0.5)) + 1) * 0.5
 
@@ -115,7 +117,8 @@ def gelu(input: Tensor, approximate: str = "none") -> tuple[Tensor, Pullback]:
 
     else:
         raise RuntimeError(f"approximate argument must be either none or tanh, got {approximate!r}")
-    return input * distribution, lambda grad: grad * (distribution + input * density())
+    output = (input * distribution).to(dtype)
+    return output, lambda grad: (grad * (distribution + input * density())).to(dtype)
 
 
 def silu(input: Tensor) -> tuple[Tensor, Pullback]:

@@ -127,6 +127,14 @@ def as_tuple(output: Any) -> tuple[Any, ...]:
     return output if isinstance(output, tuple) else (output,)
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """``tensor`` in float32 if it is of half precision, in which squares and exponentials overflow.
+
+    Torch's kernels compute so inside.
+    """
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def version(tensor: Tensor) -> int:
     """How often the tensor was modified in place; inference tensors do not count it."""
     try:
