@@ -58,9 +58,9 @@ class Report:
             # What is not of any tensor says something only if it is bad.
             if verdict.tensor or verdict.status in (Status.FAILED, Status.ERROR):
                 tensor = re.sub("^(first|second|inner|outer)[.]", "", verdict.tensor)
-                groups.setdefault((tensor, key(verdict)), []).append(
-                    replace(verdict, tensor=tensor)
-                )
+                # Different faults of a call are different things.
+                place = (tensor, key(verdict) if tensor else verdict.reason)
+                groups.setdefault(place, []).append(replace(verdict, tensor=tensor))
         summed_up = []
         for verdicts in groups.values():
             status = overall(verdict.status for verdict in verdicts)
@@ -95,7 +95,7 @@ class Report:
         bad: dict[str, list[Verdict]] = {}
         for v in self._summed_up(lambda verdict: verdict.example.dtype):
             if v.status in (Status.FAILED, Status.ERROR) or v.status == self.status:
-                bad.setdefault(v.tensor, []).append(v)
+                bad.setdefault(v.tensor or v.reason, []).append(v)
         for v, *others in bad.values():
             place = f"{list(v.where)}" if v.where else ""
             said = f"; got {v.actual:.9g}, expected {v.expected:.9g}" if place else ""
