@@ -31,6 +31,7 @@ __all__ = [
     "import_seconds",
     "measure",
     "peak_memory",
+    "train",
 ]
 
 BASELINE = "pytorch"
@@ -81,11 +82,11 @@ class Measured:
     turns: pd.DataFrame
 
 
-def _train(trainer: Trainer) -> list[npt.NDArray[Any]]:
-    """Train on every batch as often as is verified; return losses and weights."""
+def train(trainer: Trainer) -> list[npt.NDArray[Any]]:
+    """Train on every batch as often as is verified; return loss and weights."""
     for _ in range(VERIFIED_EPOCHS):
-        losses = trainer.epoch()
-    return [np.array(losses, dtype=float), *map(np.array, trainer.weights())]
+        loss = trainer.epoch()
+    return [loss, *map(np.copy, trainer.weights())]
 
 
 def measure(setting: Setting, rounds: int) -> Measured:
@@ -93,12 +94,12 @@ def measure(setting: Setting, rounds: int) -> Measured:
     torch.set_num_threads(setting.threads)
     job = setting.make_job()
     trainers = {BASELINE: setting.start(BASELINE, job), AGAIN: setting.start(BASELINE, job)}
-    expected = _train(trainers[BASELINE])
+    expected = train(trainers[BASELINE])
     failures = {}
     for name in setting.peers:
         try:
             trainer = setting.start(name, job)
-            pairs = zip(_train(trainer), expected, strict=True)
+            pairs = zip(train(trainer), expected, strict=True)
             deviation = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
         except Exception as error:
             # Whatever becomes of one peer, the others have their times.

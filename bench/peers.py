@@ -8,6 +8,7 @@ threads; no time is shown of a peer whose weights are not PyTorch's after some e
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -206,7 +207,7 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
             imports.append(1e3 * import_seconds())
             progress.advance(bar)
     return Results(
-        pd.concat(turns) if turns else pd.DataFrame(columns=["setting", "members"]),
+        pd.concat(turns) if turns else pd.DataFrame(columns=["setting", "members", "peer"]),
         failures,
         memory,
         imports,
@@ -317,16 +318,15 @@ def main(argv: list[str] | None = None) -> int:
             f"{title}\n\n{frame.to_markdown(index=False, disable_numparse=True)}"
             for title, frame in sections.items()
         ]
-        write_files(
-            arguments.output_dir,
-            {
-                "peers.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
-                "peers.md": lambda path: path.write_text(
-                    "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
-                ),
-                "peers.png": lambda path: _save(figures.draw_peers(table), path),
-            },
-        )
+        files: dict[str, Callable[[Path], object]] = {
+            "peers.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
+            "peers.md": lambda path: path.write_text(
+                "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
+            ),
+        }
+        if not table.empty:
+            files["peers.png"] = lambda path: _save(figures.draw_peers(table), path)
+        write_files(arguments.output_dir, files)
     except OutputFolderError as error:
         parser.error(str(error))
     except KeyboardInterrupt:

@@ -118,12 +118,12 @@ class Trainer(NamedTuple):
     """A peer at work.
 
     Attributes:
-        epoch: trains on every batch once, waits until it is done, and returns the last loss, of
-            each member in a stack.
+        epoch: trains on every batch once, waits until it is done, and returns the loss of the last;
+            in a stack, that of each member.
         weights: returns the weights as they are now, in the order of the job's.
     """
 
-    epoch: Callable[[], Any]
+    epoch: Callable[[], Array]
     weights: Callable[[], list[Array]]
 
 
@@ -155,10 +155,10 @@ def _framework(job: Job, framework: Framework, **options: bool) -> Trainer:
     optimizer = framework.optim.SGD(model.parameters(), lr=LR, **options)
     pairs = list(zip(job.inputs, job.targets, strict=True))
 
-    def epoch() -> Tensor:
+    def epoch() -> Array:
         for input, target in pairs:
             loss = framework.train_step(model, criterion, optimizer, input, target)
-        return loss
+        return loss.numpy()
 
     return Trainer(epoch, lambda: [value.numpy() for value in model.state_dict().values()])
 
@@ -169,13 +169,13 @@ def _torch_compile(job: Job) -> Trainer:
     compute_loss = torch.compile(lambda x, y: criterion(model(x), y))
     pairs = list(zip(job.inputs, job.targets, strict=True))
 
-    def epoch() -> Any:
+    def epoch() -> Array:
         for input, target in pairs:
             optimizer.zero_grad()
             loss = compute_loss(input, target)
             loss.backward()
             optimizer.step()
-        return loss.detach()
+        return np.asarray(loss.detach())
 
     return Trainer(epoch, lambda: [value.numpy() for value in model.state_dict().values()])
 
@@ -186,7 +186,7 @@ def numpy_job(job: Job) -> Trainer:
     pairs = list(zip(job.inputs.numpy(), job.targets.numpy(), strict=True))
     layers = range(0, len(weights), 2)
 
-    def step(input: Array, target: Array) -> Any:
+    def step(input: Array, target: Array) -> Array:
         inputs = [input]
         for layer in layers:
             weight, bias = weights[layer : layer + 2]
@@ -203,9 +203,9 @@ def numpy_job(job: Job) -> Trainer:
                 grad = grad @ weight * (input > 0)
             weight -= LR * grad_weight
             bias -= LR * grad_bias
-        return np.square(error).mean((-1, -2))
+        return np.asarray(np.square(error).mean((-1, -2)))
 
-    def epoch() -> Any:
+    def epoch() -> Array:
         for input, target in pairs:
             loss = step(input, target)
         return loss
@@ -241,12 +241,12 @@ def jax_job(
     inputs, targets = jax.numpy.array(job.inputs.numpy()), jax.numpy.array(job.targets.numpy())
     calls = [(inputs, targets)] if scan else list(zip(inputs, targets, strict=True))
 
-    def epoch() -> Any:
+    def epoch() -> Array:
         nonlocal weights
         for batch in calls:
             weights, loss = run(weights, batch)
-        jax.block_until_ready((weights, loss))
-        return loss[-1] if scan else loss
+        jax.block_until_ready(weights)
+        return np.asarray(loss[-1] if scan else loss)
 
     return Trainer(epoch, lambda: list(map(np.asarray, weights)))
 
@@ -280,11 +280,11 @@ def _tinygrad(job: Job) -> Trainer:
 
     run = TinyJit(step)
 
-    def epoch() -> float:
+    def epoch() -> Array:
         with Context(TRAINING=1):
             for input, target in pairs:
                 loss = run(input, target)
-        return float(loss.item())
+        return np.asarray(loss.numpy())
 
     return Trainer(epoch, lambda: [weight.numpy() for weight in weights])
 

@@ -32,7 +32,7 @@ def _one_after_the_other(job: Job) -> Trainer:
         members = (trainer.weights() for trainer in trainers)
         return [np.stack(values) for values in zip(*members, strict=True)]
 
-    return Trainer(lambda: [trainer.epoch() for trainer in trainers], weights)
+    return Trainer(lambda: np.stack([trainer.epoch() for trainer in trainers]), weights)
 
 
 def _torch_vmap(job: Job) -> Trainer:
@@ -48,12 +48,12 @@ def _torch_vmap(job: Job) -> Trainer:
 
     step: Callable[..., tuple[dict[str, Tensor], Tensor]] = vmap(grad_and_value(compute_loss))
 
-    def epoch() -> Tensor:
+    def epoch() -> Array:
         for input, target in pairs:
             grads, loss = step(weights, input, target)
             for name, weight in weights.items():
                 weight.sub_(grads[name], alpha=LR)
-        return loss
+        return loss.numpy()
 
     return Trainer(epoch, lambda: [weight.numpy() for weight in weights.values()])
 
@@ -76,10 +76,10 @@ def _minifw_stack(job: Job) -> Trainer:
     criterion, optimizer = minifw.nn.MSELoss(), minifw.optim.SGD(model.parameters(), lr=LR)
     pairs = list(zip(job.inputs, job.targets, strict=True))
 
-    def epoch() -> Tensor:
+    def epoch() -> Array:
         for input, target in pairs:
             loss = minifw.train_step(model, criterion, optimizer, input, target)
-        return loss
+        return loss.numpy()
 
     return Trainer(epoch, lambda: [value.numpy() for value in model.state_dict().values()])
 
