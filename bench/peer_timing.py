@@ -50,7 +50,7 @@ class Setting:
     Attributes:
         name: "network", "stack" or "wide".
         members: networks that are trained at once.
-        peers: names in PEERS, or in STACKED_PEERS for a stack; BASELINE is measured anyway.
+        peers: names in PEERS, or in STACKED_PEERS for a stack, to measure beside BASELINE.
         make_job: makes what they train.
         threads: threads, and cores, of the process.
         epochs: epochs that are timed together.
@@ -106,7 +106,7 @@ def measure(setting: Setting, rounds: int) -> Measured:
             failures[name] = " ".join(f"{type(error).__name__}: {error}".split())[:100]
             continue
         if deviation <= TOLERANCE:
-            trainers.setdefault(name, trainer)
+            trainers[name] = trainer
         else:  # or NaN
             failures[name] = f"its weights are not PyTorch's: they differ by {deviation:.1e}"
     steps = setting.epochs * len(job.inputs) * setting.members

@@ -143,7 +143,11 @@ def _settings(arguments: argparse.Namespace) -> list[Setting]:
     """What to time, in the order of the tables."""
 
     def present(peers: dict[str, Peer]) -> tuple[str, ...]:
-        return tuple(n for n, p in peers.items() if n in arguments.peers and not p.missing())
+        return tuple(
+            name
+            for name, peer in peers.items()
+            if name in arguments.peers and name != BASELINE and not peer.missing()
+        )
 
     settings = []
     if "network" in arguments.parts:
@@ -158,7 +162,7 @@ def _settings(arguments: argparse.Namespace) -> list[Setting]:
             )
     if "wide" in arguments.parts:
         job = partial(wide_job, WIDTH, WIDE_BATCH, WIDE_LAYERS)
-        peers = tuple(name for name in ("minifw", BASELINE) if name in arguments.peers)
+        peers = ("minifw",) if "minifw" in arguments.peers else ()
         settings.append(Setting("wide", 1, peers, job, arguments.threads, epochs=2))
     return settings
 

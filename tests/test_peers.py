@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import peer_timing, peers
-from bench.peer_timing import AGAIN, TOLERANCE, Setting, measure, peak_memory
+from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peak_memory
 from bench.timing import in_fresh_process, interleave, median_interval
 from reference.peers import PEERS, Job, Peer, disk_job, stacked_disk_job, wide_job
 from reference.stacked_peers import STACKED_PEERS
@@ -168,13 +168,20 @@ def test_a_threshold_that_is_not_met_is_exit_code_3(in_this_process, tmp_path, c
     assert ("Not allowed" in capsys.readouterr().out) == (code == 3)
 
 
-def test_only_the_import_can_be_measured(tmp_path, capsys):
+def test_only_the_import_can_be_measured(tmp_path, capsys, monkeypatch):
+    milliseconds = iter([30, 31, 32, 33, 34])
+    monkeypatch.setattr(peers, "import_seconds", lambda: next(milliseconds) / 1000)
     arguments = ["--parts", "import", "--processes", "1", "--json", "--output-dir", str(tmp_path)]
     assert peers.main(arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["table"] == []
     (row,) = printed["claims"]
-    assert 0 < row["low"] <= row["value"] <= row["high"]
+    assert 30 <= row["low"] <= row["value"] == 32 <= row["high"] <= 34
+    assert {path.name for path in tmp_path.iterdir()} == FILES - {"peers.png"}
+
+
+def test_the_import_is_timed():
+    assert import_seconds() > 0
 
 
 def test_peak_memory_counts_weights_gradients_and_what_a_step_keeps():
