@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,7 @@ from bench.sweep import Finished
 from minifw.data import DISK_RADIUS
 from reference.recipes import Data
 
-__all__ = ["draw_curves", "draw_data", "draw_peers", "draw_regions"]
+__all__ = ["draw_curves", "draw_data", "draw_peers", "draw_regions", "save"]
 
 # Told apart without colour too: by dashes in curves, by titles elsewhere.
 PALETTE = {"minifw": "#d95f02", "pytorch": "#1b6ca8"}
@@ -194,3 +195,9 @@ def draw_peers(table: pd.DataFrame) -> Figure:
     lines.set_yticks([], minor=True)
     lines.legend(handles=lines.get_lines())
     return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture, and close it."""
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

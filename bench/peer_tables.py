@@ -103,7 +103,7 @@ def claims(
                 row |= dict(zip(_VALUE, _ratio(own, other, "minifw"), strict=True))
                 row |= dict(zip(_NOISE, _ratio(own, BASELINE, AGAIN), strict=True))
                 rows.append(row)
-    if memory:
+    if "minifw" in memory:
         rows.append({"claim": MEMORY, "value": memory["minifw"] / memory[BASELINE]})
     if imports:
         rows.append({"claim": IMPORT, **dict(zip(_VALUE, median_interval(imports), strict=True))})

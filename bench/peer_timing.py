@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from bench.timing import interleave
-from reference.peers import PEERS, Job, Trainer
+from reference.jobs import Job
+from reference.peers import PEERS, Array, Trainer
 from reference.stacked_peers import STACKED_PEERS
 
 __all__ = [
@@ -82,11 +82,11 @@ class Measured:
     turns: pd.DataFrame
 
 
-def train(trainer: Trainer) -> list[npt.NDArray[Any]]:
-    """Train on every batch as often as is verified; return loss and weights."""
+def train(trainer: Trainer) -> Array:
+    """Train on every batch as often as is verified; return loss and weights, end to end."""
     for _ in range(VERIFIED_EPOCHS):
         loss = trainer.epoch()
-    return [loss, *map(np.copy, trainer.weights())]
+    return np.concatenate([loss.ravel(), *map(np.ravel, trainer.weights())])
 
 
 def measure(setting: Setting, rounds: int) -> Measured:
@@ -99,8 +99,7 @@ def measure(setting: Setting, rounds: int) -> Measured:
     for name in setting.peers:
         try:
             trainer = setting.start(name, job)
-            pairs = zip(train(trainer), expected, strict=True)
-            deviation = max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs)
+            deviation = np.abs(train(trainer) - expected).max()
         except Exception as error:
             # Whatever becomes of one peer, the others have their times.
             failures[name] = " ".join(f"{type(error).__name__}: {error}".split())[:100]

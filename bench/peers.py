@@ -15,9 +15,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from bench import figures
@@ -43,7 +41,8 @@ from bench.peer_timing import (
     peak_memory,
 )
 from bench.timing import in_fresh_process
-from reference.peers import PEERS, Peer, disk_job, stacked_disk_job, wide_job
+from reference.jobs import disk_job, stacked_disk_job, wide_job
+from reference.peers import PEERS, Peer
 from reference.stacked_peers import STACKED_PEERS
 
 __all__ = ["main"]
@@ -110,9 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         help="allow no more milliseconds for importing minifw after torch")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and picture (default: results)")  # fmt: skip
-    add(
-        "--quick", action="store_true", help="1 process, 5 rounds, stacks of 1, 8, 32, unless given"
-    )
+    add("--quick", action="store_true", help="1 process, 5 rounds, 3 stacks, unless given")
     add("--list", action="store_true", help="list the peers and stop")
     add("--json", action="store_true", help="print the tables as JSON and nothing else")
     return parser
@@ -190,7 +187,8 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
     import_runs = 5 * arguments.processes if "import" in arguments.parts else 0
     wide = [setting for setting in settings if setting.name == "wide"]
     with progress_bar(log, "processes") as progress:
-        total = len(settings) * arguments.processes + 2 * len(wide) + import_runs
+        measured_peers = sum(len(setting.peers) + 1 for setting in wide)
+        total = len(settings) * arguments.processes + measured_peers + import_runs
         bar = progress.add_task("measuring", total=total)
         for process in range(arguments.processes):
             for setting in settings:
@@ -204,7 +202,7 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
                     failures[setting.name, setting.members, peer] = reason
                 progress.advance(bar)
         for setting in wide:
-            for peer in ("minifw", BASELINE):
+            for peer in (*setting.peers, BASELINE):
                 memory[peer] = in_fresh_process(setting.threads, peak_memory, setting, peer)
                 progress.advance(bar)
         for _ in range(import_runs):
@@ -251,9 +249,11 @@ def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
             f"Skipped: {name}, which needs {' and '.join(missing)}."
             for name, missing in skipped.items()
         ),
-        "Peak memory of the wide network, tensors of model, gradients and step: "
-        + ", ".join(f"{peer} {size / 2**20:.1f} MiB" for peer, size in results.memory.items())
-        + ".",
+        *(
+            f"Peak memory of the wide network, tensors of model, gradients and step, on {peer}: "
+            f"{size / 2**20:.1f} MiB."
+            for peer, size in results.memory.items()
+        ),
         f"Verified before they are timed: after {VERIFIED_EPOCHS} epochs from one start over the "
         f"same batches, loss and weights are PyTorch eager's to {TOLERANCE:g}.",
         f"Times are medians over {arguments.processes} fresh process(es) of {arguments.rounds} "
@@ -276,11 +276,6 @@ def _too_slow(arguments: argparse.Namespace, claimed: pd.DataFrame) -> list[str]
             bound = "at least" if sign > 0 else "at most"
             messages.append(f"Not allowed: {name}: {found}; {bound} {limit:g} is asked for.")
     return messages
-
-
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
 
 
 def _versions() -> dict[str, str | None]:
@@ -329,7 +324,7 @@ def main(argv: list[str] | None = None) -> int:
             ),
         }
         if not table.empty:
-            files["peers.png"] = lambda path: _save(figures.draw_peers(table), path)
+            files["peers.png"] = lambda path: figures.save(figures.draw_peers(table), path)
         write_files(arguments.output_dir, files)
     except OutputFolderError as error:
         parser.error(str(error))

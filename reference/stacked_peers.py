@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import minifw
+from reference.jobs import Job
 from reference.peers import (
     LR,
     PEERS,
     Array,
-    Job,
     Peer,
     Trainer,
     jax_job,
