@@ -49,8 +49,8 @@ __all__ = ["main"]
 
 EXAMPLES = """\
 examples:
-  python bench/peers.py                                    everything, in about ten minutes
-  python bench/peers.py --quick                            a first look in two
+  python bench/peers.py                                    everything
+  python bench/peers.py --quick                            a first look, in a minute or two
   python bench/peers.py --parts network --peers minifw pytorch jax
   python bench/peers.py --parts stack --stacks 1 32 --threads 1
   python bench/peers.py --list                             the peers, and what they lack here
