@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from bench import figures, tables
@@ -168,11 +166,6 @@ def _conditions(conditions: dict[str, Any]) -> str:
     )
 
 
-def _save(fig: Figure, path: Path) -> None:
-    fig.savefig(path, dpi=110)
-    plt.close(fig)
-
-
 def _write(
     folder: Path,
     finished: list[Finished],
@@ -194,11 +187,11 @@ def _write(
             "learning_curves.csv": lambda path: curves.to_csv(
                 path, index=False, float_format="%.6g"
             ),
-            "learning_curves.png": lambda path: _save(
+            "learning_curves.png": lambda path: figures.save(
                 figures.draw_curves(curves, int(table["seeds"].max())), path
             ),
-            "data.png": lambda path: _save(figures.draw_data(train, test), path),
-            "decision_regions.png": lambda path: _save(figures.draw_regions(finished), path),
+            "data.png": lambda path: figures.save(figures.draw_data(train, test), path),
+            "decision_regions.png": lambda path: figures.save(figures.draw_regions(finished), path),
         },
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,15 +11,18 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import LogLocator
 
+from bench.peer_timing import AGAIN
 from bench.sweep import Finished
 from minifw.data import DISK_RADIUS
 from reference.recipes import Data
 
-__all__ = ["draw_curves", "draw_data", "draw_regions"]
+__all__ = ["draw_curves", "draw_data", "draw_peers", "draw_regions", "save"]
 
 # Told apart without colour too: by dashes in curves, by titles elsewhere.
 PALETTE = {"minifw": "#d95f02", "pytorch": "#1b6ca8"}
+OTHERS = ("#1b9e77", "#7570b3", "#e7298a", "#a6761d", "#66a61e", "#666666")
 COLUMNS = 5
 LINES = {"minifw": (0, (2, 2)), "pytorch": "-"}
 
@@ -154,3 +158,46 @@ def draw_regions(finished: Sequence[Finished]) -> Figure:
     bar = figure.colorbar(image, ax=figure.axes, shrink=0.8)
     bar.set_label(f"share of {seeds} seeds that say inside (line: the true disk)")
     return figure
+
+
+def draw_peers(table: pd.DataFrame) -> Figure:
+    """Microseconds of a step by peer, and of a step a network by size of the stack.
+
+    Args:
+        table: as :func:`bench.peer_tables.summarise` gives it.
+    """
+    figure, (bars, lines) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    network = table[table["setting"] == "network"].sort_values("us", ascending=False)
+    bars.barh(
+        network["peer"],
+        network["us"],
+        xerr=[network["us"] - network["us_q1"], network["us_q3"] - network["us"]],
+        color=[PALETTE.get(peer, "#b0b0b0") for peer in network["peer"]],
+        capsize=3,
+    )
+    bars.bar_label(bars.containers[-1], fmt="{:.0f}", padding=8)
+    bars.margins(x=0.15)
+    bars.set(xlabel="µs a training step, with quartiles", title="one network")
+
+    stacks = table[(table["setting"] == "stack") & (table["peer"] != AGAIN)]
+    for peer, colour, marker in zip(stacks["peer"].unique(), OTHERS, "^vDPX*", strict=False):
+        own = stacks[stacks["peer"] == peer]
+        style = {"color": PALETTE.get(peer, colour), "label": peer}
+        lines.plot(own["members"], own["us"], marker=marker, **style)
+        lines.fill_between(own["members"], own["us_q1"], own["us_q3"], alpha=0.2, **style)
+    lines.set(xscale="log", yscale="log", title="stacks")
+    lines.set(xlabel="networks in the stack", ylabel="µs a training step a network")
+    sizes = stacks["members"].unique()
+    lines.set_xticks(sizes, list(map(str, sizes)))
+    lines.set_xticks([], minor=True)
+    lines.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    lines.yaxis.set_major_formatter("{x:g}")
+    lines.set_yticks([], minor=True)
+    lines.legend(handles=lines.get_lines())
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture, and close it."""
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

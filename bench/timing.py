@@ -1,13 +1,38 @@
-"""Timing: epochs of both frameworks in turn, in one process, so that they meet the same noise."""
+"""Timing: whatever is compared in turn, in one process, so that it meets the same noise."""
 
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import scipy.stats
 import torch
 
 from bench.sweep import Settings
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES
-from reference.run import prepare
+from reference.run import Run, prepare
 
-__all__ = ["time_epochs"]
+__all__ = ["in_fresh_process", "interleave", "median_interval", "time_epochs"]
+
+T = TypeVar("T")
+
+
+def interleave(calls: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[str, T]]:
+    """Make every call once a round, in an order that turns from round to round."""
+    names = list(calls)
+    return [
+        {name: calls[name]() for name in (names[::-1] if index % 2 else names)}
+        for index in range(rounds)
+    ]
+
+
+def _seconds_of_epoch(run: Run) -> float:
+    return run.fit(epochs=1, measure=False)[0]["seconds"]
 
 
 def time_epochs(
@@ -15,8 +40,7 @@ def time_epochs(
 ) -> list[dict[str, float]]:
     """Return, a round, the seconds that an epoch of training takes on each framework.
 
-    Each round trains every framework for one epoch, in an order that turns from round to round;
-    one epoch each goes before, uncounted. Measuring accuracy is not part of the time.
+    One epoch each goes before, uncounted. Measuring accuracy is not part of the time.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
@@ -32,10 +56,34 @@ def time_epochs(
             for name in frameworks
         }
         for run in runs.values():
-            run.fit(epochs=1, measure=False)
-        return [
-            {name: runs[name].fit(epochs=1, measure=False)[0]["seconds"] for name in order}
-            for order in (frameworks if index % 2 else frameworks[::-1] for index in range(rounds))
-        ]
+            _seconds_of_epoch(run)
+        return interleave(
+            {name: partial(_seconds_of_epoch, run) for name, run in runs.items()}, rounds
+        )
     finally:
         torch.set_num_threads(before)
+
+
+def in_fresh_process(threads: int, function: Callable[..., T], *arguments: object) -> T:
+    """Call ``function`` in a new process that is bound to as many cores.
+
+    A library that starts threads looks at the cores which its process may use: so all of them have
+    as many, whatever each calls its setting.
+    """
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[-threads:])
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(function, *arguments).result()
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def median_interval(
+    values: Sequence[float] | npt.NDArray[np.float64],
+) -> tuple[float, float, float]:
+    """Return the median, and its 95 % interval by the bootstrap."""
+    interval = scipy.stats.bootstrap(
+        (values,), np.median, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return float(np.median(values)), float(interval.low), float(interval.high)

@@ -1,0 +1,202 @@
+"""Where the time of a training step goes: each call of torch, all of them alone, and the rest.
+
+The calls are recorded, with their arguments, in a step of a model of its own. They are then made
+again by themselves, and timed in turn with whole steps that nothing watches. On minifw they are the
+calls from Python; on PyTorch, where most are made by autograd, the ATen operations below it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from bench.command_line import Parser, at_least, print_table, progress_bar
+from bench.output import OutputFolderError, check_writable, write_files
+from bench.recording import record_calls, record_operations
+from bench.timing import in_fresh_process, interleave
+from minifw.data import batches
+from reference.frameworks import FRAMEWORKS
+from reference.recipes import RECIPES
+from reference.run import prepare
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  python bench/profile_step.py                             relu-mse, on minifw and PyTorch
+  python bench/profile_step.py softmax-residual --output-dir /tmp/profile
+  python bench/profile_step.py --quick --json > profile.json
+
+exit codes:
+  0  good    2  wrong usage    130  interrupted
+"""
+
+STEP = "whole step"
+FLOOR = "all calls alone"
+REST = "rest: Python, and autograd if there is one"
+REPEATS = 20  # of a step, or of all calls; a call is made ten times as often
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="profile_step.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("recipe", nargs="?", choices=list(RECIPES), default="relu-mse", metavar="RECIPE",
+        help="one of those that compare.py --list shows (default: %(default)s)")  # fmt: skip
+    add("--rounds", type=at_least(1), metavar="N",
+        help="rounds, of a turn for the step and each call (default: 51; quick: 5)")  # fmt: skip
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for the tables (default: results)")  # fmt: skip
+    add("--quick", action="store_true", help="5 rounds, unless given")
+    add("--json", action="store_true", help="print the table as JSON and nothing else")
+    return parser
+
+
+def _step(recipe: str, framework: str) -> Callable[[], object]:
+    """One training step, on the first batch, of a model of its own that has done one."""
+    run = prepare(RECIPES[recipe], FRAMEWORKS[framework], seed=0)
+    batch = next(batches(run.train, run.recipe.batch_size, run.batch_order))
+    model_and_optimizer = (run.model, run.criterion, run.optimizer)
+    step = partial(run.framework.train_step, *model_and_optimizer, *batch)
+    step()  # what a first step sets up is not part of a step
+    return step
+
+
+def _time(calls: list[Callable[[], object]], repeats: int) -> float:
+    """Microseconds that ``calls`` take together, once the caches hold what they need."""
+    for call in calls:
+        call()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        for call in calls:
+            call()
+    return 1e6 * (time.perf_counter() - start) / repeats
+
+
+def _time_alone(calls: list[Callable[[], object]], repeats: int) -> float:
+    """The same without autograd: minifw has none, and operations below PyTorch's need none."""
+    with torch.inference_mode():
+        return _time(calls, repeats)
+
+
+def _profile(recipe: str, framework: str, rounds: int) -> pd.DataFrame:
+    """One row a kind of call, dearest first, then their floor, the rest and the whole step.
+
+    Returns:
+        Columns: framework, part; calls a step; median and quartiles of the microseconds a step;
+        "share" of the whole step.
+    """
+    torch.set_num_threads(1)
+    record = record_calls if framework == "minifw" else record_operations
+    calls = record(_step(recipe, framework))
+    kinds: dict[str, list[Callable[[], object]]] = {}
+    for call in calls:
+        kinds.setdefault(call.name, []).append(call.again)
+    turns = {kind: partial(_time_alone, again, 10 * REPEATS) for kind, again in kinds.items()} | {
+        FLOOR: partial(_time_alone, [call.again for call in calls], REPEATS),
+        STEP: partial(_time, [_step(recipe, framework)], REPEATS),
+    }
+    times = pd.DataFrame(interleave(turns, rounds))
+    times[REST] = times[STEP] - times[FLOOR]
+    table = times.quantile([0.5, 0.25, 0.75]).T.set_axis(["us", "us_q1", "us_q3"], axis="columns")
+    numbers = {kind: len(again) for kind, again in kinds.items()} | {FLOOR: len(calls)}
+    table.insert(0, "calls", pd.Series(numbers))
+    table["share"] = table["us"] / times[STEP].median()
+    dearest = table.loc[list(kinds)].sort_values("us", ascending=False).index
+    table = table.loc[[*dearest, FLOOR, REST, STEP]].rename_axis("part").reset_index()
+    table.insert(0, "framework", framework)
+    return table
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: microseconds a call beside those of all calls of a kind."""
+    each = table["us"] / table["calls"]
+    return pd.DataFrame(
+        {
+            "framework": table["framework"],
+            "part": table["part"],
+            "calls": table["calls"].map("{:.0f}".format).where(table["calls"].notna(), ""),
+            "µs each": each.map("{:.2f}".format).where(each.notna(), ""),
+            "µs a step": table["us"].map("{:.1f}".format),
+            "quartiles": table["us_q1"].map("{:.1f}".format)
+            + "-"
+            + table["us_q3"].map("{:.1f}".format),
+            "%": (100 * table["share"]).map("{:.0f}".format),
+        }
+    )
+
+
+def _notes(recipe: str, rounds: int) -> list[str]:
+    """How it was measured, in sentences."""
+    return [
+        f"One training step of {recipe}, batch {RECIPES[recipe].batch_size}, float32, on one "
+        f"thread and core, torch {torch.__version__}.",
+        f"Medians over {rounds} rounds, in which the step, each kind of call and all calls take "
+        "turns; the rest is the step less all calls, within a round.",
+        "The calls were recorded, with their arguments, in a step of another model, and are made "
+        "again on the same tensors, in inference mode; the step that is timed is not watched.",
+        "minifw: the calls that Python makes. pytorch: the ATen operations below autograd, but for "
+        "detach. Its step calls most of them from C++; from Python, as here, each takes about "
+        "0.5 µs longer, so that its rest is rather more than is shown.",
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    rounds = arguments.rounds or (5 if arguments.quick else 51)
+    try:
+        check_writable(arguments.output_dir)
+        with progress_bar(log, "frameworks") as progress:
+            tables = [
+                in_fresh_process(1, _profile, arguments.recipe, framework, rounds)
+                for framework in progress.track(FRAMEWORKS, description="profiling")
+            ]
+        table = pd.concat(tables, ignore_index=True)
+        notes = _notes(arguments.recipe, rounds)
+        text = _readable(table).to_markdown(index=False, disable_numparse=True)
+        write_files(
+            arguments.output_dir,
+            {
+                "profile.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
+                "profile.md": lambda path: path.write_text(
+                    text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
+                ),
+            },
+        )
+    except OutputFolderError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        log.print("profile_step.py: interrupted; earlier results are as they were")
+        return 130
+    if arguments.json:
+        printed = {
+            "recipe": arguments.recipe,
+            "torch": torch.__version__,
+            "rounds": rounds,
+            "table": json.loads(table.to_json(orient="records")),
+        }
+        print(json.dumps(printed, indent=2))
+    else:
+        print_table(out, _readable(table))
+        for note in notes:
+            out.print(note, highlight=False)
+        out.print(f"Tables: {arguments.output_dir}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
