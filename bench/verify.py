@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=at_least(1), default=cores(), metavar="N",
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
-    add("--quick", action="store_true", help="two dtypes, short runs, no fuzzing, no other witnesses")
+    add("--quick", action="store_true", help="two dtypes, short runs, no fuzzing or witnesses")
     add("-v", "--verbose", action="store_true", help="a row a case, not a row a class")
     add("--list", action="store_true", help="list cases and checks, and stop")
     add("--json", action="store_true", help="print everything as JSON and nothing else")
