@@ -13,6 +13,7 @@ buffers.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -51,6 +52,8 @@ class Comparison:
         training: the mode; None where the mode makes no difference.
         device: where to compute.
         exceptions: checks not to make, with the reasons.
+        known: where to keep what the reference makes of each example; several subjects with the
+            same reference may share it. Default: nowhere.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Comparison:
     training: bool | None = None
     device: str = "cpu"
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    known: "dict[str, Expected] | None" = None
 
 
 def of_case(case: Case, nn: ModuleType = minifw.nn) -> Comparison:
@@ -168,6 +172,70 @@ def _mover(dtype: torch.dtype, seed: int) -> Move:
     return move
 
 
+class Expected:
+    """What the reference makes of an example: all that a subject is judged by.
+
+    Args:
+        comparison, example, cotangents, given: as :func:`check`.
+
+    Attributes:
+        drawn: parameters and inputs.
+        named: what comes out in the example's dtype, by name.
+        exact: the same in float64.
+        moved: in float64, of numbers moved by one ULP of the example's dtype.
+        largest_cotangent: the largest entry of the cotangents.
+    """
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        example: Example,
+        cotangents: Sequence[Tensor] | None = None,
+        given: Drawn | None = None,
+    ) -> None:
+        self.example = example
+        self.cotangents = cotangents
+        self.drawn = given or draw(comparison, example)
+        dtype = DTYPES[example.dtype]
+        theirs = self.take(self.drawn.reference(dtype), dtype)
+        self.named, self.largest_cotangent = theirs.named, theirs.largest_cotangent
+        self._reference = self.drawn.reference(torch.float64)
+        self.exact = (
+            self.named
+            if dtype == torch.float64
+            else self.take(self._reference, torch.float64).named
+        )
+        self.moved = self._control(2, inside=False)
+
+    def take(self, subject: Subject, to: torch.dtype, move: Move = _stay) -> Pass:
+        """Take a subject through the example's calls, with numbers moved."""
+        fixed = None if self.cotangents is None else [move(c.to(to)) for c in self.cotangents]
+        steps = Pass(subject, self.drawn.comparison.inputs, self.example, fixed, move)
+        steps.run(self.drawn.inputs_in(to, move))
+        return steps
+
+    def _control(self, count: int, inside: bool) -> list[dict[str, Tensor]]:
+        """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
+        passes = []
+        for seed in range(count):
+            move = _mover(DTYPES[self.example.dtype], self.example.seed + seed)
+            with _Moving(move) if inside else contextlib.nullcontext():
+                subject = self.drawn.reference(torch.float64, move)
+                passes.append(self.take(subject, torch.float64, move).named)
+        return passes
+
+    @functools.cached_property
+    def shaken(self) -> list[dict[str, Tensor]]:
+        """More of ``moved``, in which what PyTorch computes on the way is moved too."""
+        return self._control(16, inside=True)
+
+    @functools.cached_property
+    def others(self) -> tuple[Tensor, ...]:
+        """The outputs for other inputs."""
+        with seeded(self.example.seed):
+            return self._reference.forward_only(*self.drawn.inputs_in(torch.float64)[1])
+
+
 def check(
     comparison: Comparison,
     example: Example,
@@ -188,66 +256,48 @@ def check(
     def alone(status: Status, reason: str) -> list[Verdict]:
         return [Verdict("", status, reason, name, example)]
 
-    dtype, double = DTYPES[example.dtype], torch.float64
-
-    def take(subject: Subject, to: torch.dtype, move: Move = _stay) -> Pass:
-        fixed = None if cotangents is None else [move(c.to(to)) for c in cotangents]
-        steps = Pass(subject, comparison.inputs, example, fixed, move)
-        steps.run(drawn.inputs_in(to, move))
-        return steps
-
-    def control(count: int, inside: bool) -> list[dict[str, Tensor]]:
-        """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
-        passes = []
-        for seed in range(count):
-            move = _mover(dtype, example.seed + seed)
-            with _Moving(move) if inside else contextlib.nullcontext():
-                passes.append(take(drawn.reference(double, move), double, move).named)
-        return passes
-
+    known = {} if comparison.known is None else comparison.known
     try:
-        drawn = given or draw(comparison, example)
-        theirs = take(drawn.reference(dtype), dtype)
-        reference, expected = drawn.reference(double), theirs.named
-        exact = expected if dtype == double else take(reference, double).named
-        moved = control(2, inside=False)
+        expected = known.pop(str(example), None) or Expected(comparison, example, cotangents, given)
     except NotApplicable as error:
         return alone(Status.SKIPPED, str(error))
     except Exception as error:
         return alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")
+    drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
     try:
-        actual = take(drawn.subject(dtype), dtype).named
+        actual = expected.take(drawn.subject(dtype), dtype).named
     except NotApplicable as error:
         return alone(Status.SKIPPED, str(error))
     except SideEffect as error:
         return alone(Status.FAILED, str(error))
     except Exception as error:
         return alone(Status.ERROR, first_line(error))
+    known[str(example)] = expected  # once it is seen that the subject has left it as it was
 
     def judged(shaken: Sequence[dict[str, Tensor]] = ()) -> list[Verdict]:
         return [
             judge(
                 tensor,
                 actual.get(tensor),
-                expected[tensor],
-                exact[tensor],
-                [other[tensor] for other in moved],
-                theirs.largest_cotangent,
+                expected.named[tensor],
+                expected.exact[tensor],
+                [other[tensor] for other in expected.moved],
+                expected.largest_cotangent,
                 [other[tensor] for other in shaken],
             )
-            for tensor in expected
+            for tensor in expected.named
         ]
 
     verdicts = judged()
     if any(v.status == Status.FAILED and v.absolute > v.bound for v in verdicts):
         # Two draws of the control may be small by luck. Before anything is said against the
         # subject, there are more, which also move what PyTorch computes on the way.
-        verdicts = judged(control(16, inside=True))
-    verdicts += [_surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected]
+        verdicts = judged(expected.shaken)
+    verdicts += [
+        _surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected.named
+    ]
     if example.steps == "once":
-        with seeded(example.seed):
-            others = reference.forward_only(*drawn.inputs_in(double)[1])
-        verdicts = [_constant(verdict, exact, others) for verdict in verdicts]
+        verdicts = [_constant(verdict, expected.exact, expected.others) for verdict in verdicts]
     return [replace(verdict, check=name, example=example) for verdict in verdicts]
 
 
