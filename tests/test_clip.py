@@ -1,4 +1,4 @@
-"""Gradient clipping: the same gradients clipped by minifw and torch."""
+"""Gradient clipping: what the checks of test_units.py leave open."""
 
 import math
 from typing import Any
@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Generator
 
-from minifw import nn
 from reference.frameworks import MINIFW, PYTORCH, Framework
 
 each_framework = pytest.mark.parametrize(
@@ -21,34 +20,6 @@ def parameters(framework: Framework, dtype: torch.dtype = torch.float64) -> list
     for parameter in params[:2]:
         parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=dtype)
     return params
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("norm_type", [2, 1.0, 0.5, 3, math.inf, "inf"])
-@pytest.mark.parametrize("max_norm", [0.1, 1, 100.0, 0])
-def test_norms_and_gradients_are_those_of_torch(norm_type, max_norm, dtype):
-    found = []
-    for framework in (PYTORCH, MINIFW):
-        params = parameters(framework, dtype)
-        norm = framework.nn.utils.clip_grad_norm_(params, max_norm, float(norm_type))
-        found.append([norm, params[0].grad, params[1].grad])
-        assert params[2].grad is None
-    assert all(torch.equal(there, here) for there, here in zip(*found, strict=True))
-
-
-@pytest.mark.parametrize("clip_value", [0.5, 1, 0, 1e9])
-def test_values_are_those_of_torch(clip_value):
-    found = []
-    for framework in (PYTORCH, MINIFW):
-        params = parameters(framework)
-        params[0].grad[0] = torch.tensor([math.nan, math.inf, -math.inf], dtype=torch.float64)
-        framework.nn.utils.clip_grad_value_(iter(params), clip_value)
-        found.append(params)
-    for there, here in zip(*found, strict=True):
-        if there.grad is None:
-            assert here.grad is None
-        else:
-            assert torch.allclose(there.grad, here.grad, rtol=0, atol=0, equal_nan=True)
 
 
 @each_framework
@@ -75,12 +46,3 @@ def test_a_norm_that_is_not_finite_is_an_error_when_asked_for(framework, value, 
     assert torch.allclose(params[0].grad, before, equal_nan=True)
     norm = framework.nn.utils.clip_grad_norm_(params, 1.0, norm_type)
     assert not norm.isfinite()
-
-
-def test_gradients_that_were_handed_out_are_never_changed():
-    params = parameters(MINIFW)
-    grad, copy = params[0].grad, params[0].grad.clone()
-    nn.utils.clip_grad_norm_(params, 0.1)
-    nn.utils.clip_grad_value_(params, 0.01)
-    assert torch.equal(grad, copy)
-    assert not torch.equal(params[0].grad, copy)

@@ -33,6 +33,13 @@ CHECKS: dict[str, tuple[Example, ...]] = {
         name: _both(special=name, seed=8)[name == "largest" :]
         for name in SPECIAL
     },
+    # Where formulas overflow and cancel that are right in between.
+    **{
+        f"{name} numbers": tuple(
+            Example(dtype=dtype, scale=scale, seed=14) for dtype in ("float32", "float16")
+        )
+        for name, scale in (("large", 1000.0), ("small", 0.001))
+    },
     "other mode": (Example(other_mode=True, seed=9),),
     "two forwards, two backwards": (Example(steps="twice", seed=10),),
     "accumulated": (Example(steps="accumulated", seed=11),),

@@ -12,6 +12,7 @@ same calls, and judges every tensor that comes out: outputs, input gradients, pa
 buffers.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -50,6 +51,8 @@ class Comparison:
         training: the mode; None where the mode makes no difference.
         device: where to compute.
         exceptions: checks not to make, with the reasons.
+        known: where to keep what the reference makes of each example; several subjects with the
+            same reference may share it. Default: nowhere.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Comparison:
     training: bool | None = None
     device: str = "cpu"
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    known: "dict[str, Expected] | None" = None
 
 
 def of_case(case: Case, nn: ModuleType = minifw.nn) -> Comparison:
@@ -173,6 +177,85 @@ def _mover(dtype: torch.dtype, seed: int, lowest: int = 0) -> Move:
 DRAWS = 24  # of the control, before a verdict is FAILED
 
 
+class Expected:
+    """What the reference makes of an example: all that a subject is judged by.
+
+    Args:
+        comparison, example, cotangents, given: as :func:`check`.
+
+    Attributes:
+        drawn: parameters and inputs.
+        named: what comes out in the example's dtype, by name.
+        exact: the same in float64.
+        moved: in float64, of numbers moved by one ULP of the example's dtype.
+        largest_cotangent: the largest entry of the cotangents.
+    """
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        example: Example,
+        cotangents: Sequence[Tensor] | None = None,
+        given: Drawn | None = None,
+    ) -> None:
+        self.example = example
+        self.cotangents = cotangents
+        self.drawn = given or draw(comparison, example)
+        dtype = DTYPES[example.dtype]
+        theirs = self.take(self.drawn.reference(dtype), dtype)
+        self.named, self.largest_cotangent = theirs.named, theirs.largest_cotangent
+        self._reference = self.drawn.reference(torch.float64)
+        self.exact = (
+            self.named
+            if dtype == torch.float64
+            else self.take(self._reference, torch.float64).named
+        )
+        self.moved = [self._moved_by(seed) for seed in range(2)]
+
+    def take(self, subject: Subject, to: torch.dtype, move: Move = _stay) -> Pass:
+        """Take a subject through the example's calls, with numbers moved."""
+        fixed = None if self.cotangents is None else [move(c.to(to)) for c in self.cotangents]
+        steps = Pass(subject, self.drawn.comparison.inputs, self.example, fixed, move)
+        steps.run(self.drawn.inputs_in(to, move))
+        return steps
+
+    def _mover(self, seed: int, lowest: int = 0) -> Move:
+        return _mover(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
+
+    def _moved_by(self, seed: int) -> dict[str, Tensor]:
+        """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
+        move = self._mover(seed)
+        return self.take(self.drawn.reference(torch.float64, move), torch.float64, move).named
+
+    @functools.cached_property
+    def shaken(self) -> list[dict[str, Tensor]]:
+        """More of ``moved``, in which what PyTorch computes on the way is moved too."""
+        results = []
+        for seed in range(DRAWS):
+            with _Moving(self._mover(seed, lowest=-1)):
+                results.append(self._moved_by(seed))
+        return results
+
+    def roughened(self, drawn: Drawn) -> list[dict[str, Tensor]]:
+        """The exact result, off by what the roundings of a subject come to; none in float64."""
+        if self.example.dtype == "float64":
+            return []
+        plain, results = self.take(drawn.subject(torch.float64), torch.float64).named, []
+        for seed in range(DRAWS):
+            with _Moving(self._mover(seed, lowest=-1)):
+                shaken = self.take(drawn.subject(torch.float64), torch.float64).named
+            results.append(
+                {t: self.exact[t] + shaken[t] - plain[t] for t in plain if t in self.exact}
+            )
+        return results
+
+    @functools.cached_property
+    def others(self) -> tuple[Tensor, ...]:
+        """The outputs for other inputs."""
+        with seeded(self.example.seed):
+            return self._reference.forward_only(*self.drawn.inputs_in(torch.float64)[1])
+
+
 def check(
     comparison: Comparison,
     example: Example,
@@ -193,53 +276,23 @@ def check(
     def alone(status: Status, reason: str) -> list[Verdict]:
         return [Verdict("", status, reason, name, example)]
 
-    dtype, double = DTYPES[example.dtype], torch.float64
-
-    def take(subject: Subject, to: torch.dtype, move: Move = _stay) -> Pass:
-        fixed = None if cotangents is None else [move(c.to(to)) for c in cotangents]
-        steps = Pass(subject, comparison.inputs, example, fixed, move)
-        steps.run(drawn.inputs_in(to, move))
-        return steps
-
-    def moved_by(seed: int) -> dict[str, Tensor]:
-        """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
-        move = _mover(dtype, example.seed + seed)
-        return take(drawn.reference(double, move), double, move).named
-
-    def shaken_by(seed: int) -> dict[str, Tensor]:
-        """The same, if what it computes on the way is moved too."""
-        with _Moving(_mover(dtype, example.seed + seed, lowest=-1)):
-            return moved_by(seed)
-
-    def rough() -> list[dict[str, Tensor]]:
-        """The exact result, off by what the subject's own roundings come to; none in float64."""
-        if dtype == double:
-            return []
-        plain, results = take(drawn.subject(double), double).named, []
-        for seed in range(DRAWS):
-            with _Moving(_mover(dtype, example.seed + seed, lowest=-1)):
-                shaken = take(drawn.subject(double), double).named
-            results.append({t: exact[t] + shaken[t] - plain[t] for t in plain if t in exact})
-        return results
-
+    known = {} if comparison.known is None else comparison.known
     try:
-        drawn = given or draw(comparison, example)
-        theirs = take(drawn.reference(dtype), dtype)
-        reference, expected = drawn.reference(double), theirs.named
-        exact = expected if dtype == double else take(reference, double).named
-        moved = [moved_by(seed) for seed in range(2)]
+        expected = known.pop(str(example), None) or Expected(comparison, example, cotangents, given)
     except NotApplicable as error:
         return alone(Status.SKIPPED, str(error))
     except Exception as error:
         return alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")
+    drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
     try:
-        actual = take(drawn.subject(dtype), dtype).named
+        actual = expected.take(drawn.subject(dtype), dtype).named
     except NotApplicable as error:
         return alone(Status.SKIPPED, str(error))
     except SideEffect as error:
         return alone(Status.FAILED, str(error))
     except Exception as error:
         return alone(Status.ERROR, first_line(error))
+    known[str(example)] = expected  # once it is seen that the subject has left it as it was
 
     def judged(
         shaken: Sequence[dict[str, Tensor]] = (), rough: Sequence[dict[str, Tensor]] = ()
@@ -248,14 +301,14 @@ def check(
             judge(
                 tensor,
                 actual.get(tensor),
-                expected[tensor],
-                exact[tensor],
-                [other[tensor] for other in moved],
-                theirs.largest_cotangent,
+                expected.named[tensor],
+                expected.exact[tensor],
+                [other[tensor] for other in expected.moved],
+                expected.largest_cotangent,
                 [other[tensor] for other in shaken],
                 [other[tensor] for other in rough if tensor in other],
             )
-            for tensor in expected
+            for tensor in expected.named
         ]
 
     verdicts = judged()
@@ -263,17 +316,16 @@ def check(
         # Two draws of the control may be small by luck. Before anything is said against the
         # subject, there are more, which also move what PyTorch, and what the subject, computes on
         # the way. The subject may not be able to compute in float64.
-        shaken = [shaken_by(seed) for seed in range(DRAWS)]
         try:
-            excuses = rough()
+            rough = expected.roughened(drawn)
         except Exception:
-            excuses = []
-        verdicts = judged(shaken, excuses)
-    verdicts += [_surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected]
+            rough = []
+        verdicts = judged(expected.shaken, rough)
+    verdicts += [
+        _surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected.named
+    ]
     if example.steps == "once":
-        with seeded(example.seed):
-            others = reference.forward_only(*drawn.inputs_in(double)[1])
-        verdicts = [_constant(verdict, exact, others) for verdict in verdicts]
+        verdicts = [_constant(verdict, expected.exact, expected.others) for verdict in verdicts]
     return [replace(verdict, check=name, example=example) for verdict in verdicts]
 
 

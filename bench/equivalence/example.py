@@ -164,8 +164,13 @@ def draw_inputs(
             # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
             values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
         values = values.to(dtype)
-        if example.special == "ties":  # in every input, so that differences are ties too
-            values = values.round() if spec.domain == "real" else values
+        if example.special == "ties":
+            if spec.domain == "real":
+                # Equal numbers only at 0, which the control leaves there: elsewhere it would move
+                # them apart, and allow the jump of the derivative for an error.
+                values = (values / 2).round().clamp(-1, 1) * (1 + place)
+            elif spec.domain == "binary":  # and inputs that are certain, and right
+                drawn[0] = lay_out(torch.where(values == 1, values, drawn[0]), example.layout)
         elif example.special and place == 0 and spec.domain == "real":
             flat = values.view(-1)
             for index, value in zip(

@@ -60,8 +60,9 @@ def fuzz(
     max_examples: int,
     random_seed: int,
     on_example: Callable[[], None] = lambda: None,
+    shrink: bool = True,
 ) -> list[Verdict]:
-    """Try ``max_examples`` examples.
+    """Try ``max_examples`` examples, and shrink the first that fails if asked to.
 
     Returns:
         By tensor, dtype and status the verdict that is nearest to failing; and all failures of the
@@ -75,7 +76,7 @@ def fuzz(
         max_examples=max_examples,
         database=None,
         deadline=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
         suppress_health_check=list(HealthCheck),
     )
     @given(examples(comparison, dtypes))

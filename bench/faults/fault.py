@@ -1,0 +1,90 @@
+"""A fault: minifw with one class or function in it replaced by a wrong one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+import minifw
+
+__all__ = ["FAULTS", "Fault", "Rule", "differentiate", "fault", "of_autograd", "replaced"]
+
+Rule = tuple[Any, Callable[..., Any]]
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault.
+
+    Attributes:
+        name: what it does, in plain words.
+        where: the path in ``minifw`` of what it is put into: "nn.Linear", "data.batches".
+        wrong: what stands there instead.
+    """
+
+    name: str
+    where: str
+    wrong: Any
+
+    def framework(self) -> ModuleType:
+        """minifw with the fault in it; minifw itself stays as it is."""
+        return replaced(minifw, self.where, self.wrong)
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(where: str) -> Callable[[T], T]:
+    """Note a class or function in :data:`FAULTS`, under its docstring as a name."""
+
+    def note(wrong: T) -> T:
+        FAULTS.append(Fault(wrong.__doc__ or "", where, wrong))
+        return wrong
+
+    return note
+
+
+def replaced(module: ModuleType, path: str, value: Any) -> ModuleType:
+    """A copy of ``module`` with ``value`` at ``path``."""
+    copy = ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    name, _, rest = path.partition(".")
+    setattr(copy, name, replaced(getattr(module, name), rest, value) if rest else value)
+    return copy
+
+
+def differentiate(
+    function: Callable[..., Tensor], *tensors: Tensor
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+    """The value of a function and its pullback by autograd.
+
+    So that a wrong formula has the gradient that belongs to it, and a ``detach`` in a right one is
+    a dependence that its backward pass forgets.
+    """
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    output = function(*leaves)
+
+    def pullback(grad_output: Tensor) -> tuple[Tensor, ...]:
+        grads = torch.autograd.grad(output, leaves, grad_output, materialize_grads=True)
+        return tuple(grad.clone() for grad in grads)
+
+    return output.detach().clone(), pullback
+
+
+def of_autograd(module: Any, function: Callable[..., Tensor], input: Tensor) -> Rule:
+    """The rule of a layer that computes ``function(input, *parameters)``."""
+    parameters = list(module.parameters())
+    output, pullback = differentiate(function, input, *(p.data for p in parameters))
+
+    def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Tensor:
+        grad_input, *grads = pullback(grad_output)
+        for parameter, grad in zip(parameters, grads, strict=True):
+            if parameter.requires_grad:
+                parameter.add_grad(grad)
+        return grad_input
+
+    return output, pull_and_add
