@@ -17,6 +17,7 @@ import torch
 from joblib import Parallel, delayed
 from rich.console import Console
 
+import minifw
 from bench.command_line import Parser, at_least, cores, device, print_table, progress_bar
 from bench.equivalence import (
     Comparison,
@@ -32,7 +33,10 @@ from bench.equivalence.engine import check
 from bench.equivalence.example import DTYPES, Example, parse_input
 from bench.equivalence.lockstep import lockstep
 from bench.equivalence.report import by_class, by_row
+from bench.equivalence.units import UNITS
 from bench.equivalence.verification import CHECK_NAMES
+from bench.kill_matrix import KillMatrix, kill_matrix
+from bench.kill_results import write_kill_matrix
 from bench.output import OutputFolderError, check_writable, write_files
 from reference.cases import CASES
 from reference.recipes import RECIPES
@@ -101,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--jobs", type=at_least(1), default=cores(), metavar="N",
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
+    add("--faults", action="store_true",
+        help="also put each fault of the catalogue into minifw, and see what finds it")  # fmt: skip
     add("--quick", action="store_true", help="two dtypes, short runs, no fuzzing or witnesses")
     add("-v", "--verbose", action="store_true", help="a row a case, not a row a class")
     add("--list", action="store_true", help="list cases and checks, and stop")
@@ -211,6 +217,12 @@ def _verify(comparison: Comparison, arguments: argparse.Namespace, command: str)
     )
 
 
+def _verify_unit(index: int) -> Report:
+    """Check one unit that is no layer, in a worker process."""
+    torch.set_num_threads(1)
+    return UNITS[index].report(minifw)
+
+
 def _run_name(recipe: str, dtype: str) -> str:
     return f"run of {recipe} in {dtype}"
 
@@ -240,16 +252,20 @@ def _chosen(names: Sequence[str], arguments: argparse.Namespace) -> list[int]:
 
 
 def _verify_all(arguments: argparse.Namespace, log: Console) -> list[Report]:
-    """Verify all chosen cases and runs."""
+    """Verify all chosen runs, units and cases; an example is one of cases alone."""
     rows = _chosen([case.name for case in CASES], arguments)
-    runs = [RUNS[place] for place in _chosen([_run_name(*run) for run in RUNS], arguments)]
-    if arguments.example:
-        runs = []
-    if not rows and not runs:
+    jobs = [delayed(_verify_row)(row, arguments) for row in rows]
+    if not arguments.example:
+        epochs = 3 if arguments.quick else LOCKSTEP_EPOCHS
+        runs = [RUNS[place] for place in _chosen([_run_name(*run) for run in RUNS], arguments)]
+        units = _chosen([unit.name for unit in UNITS], arguments)
+        jobs = [
+            *(delayed(_verify_run)(*run, epochs) for run in runs),
+            *(delayed(_verify_unit)(unit) for unit in units),
+            *jobs,
+        ]
+    if not jobs:
         raise UsageError("nothing is left to verify; --list shows what there is")
-    epochs = 3 if arguments.quick else LOCKSTEP_EPOCHS
-    jobs = [delayed(_verify_run)(*run, epochs) for run in runs]
-    jobs += [delayed(_verify_row)(row, arguments) for row in rows]
     # A few are done sooner than a second process is there.
     parallel = Parallel(n_jobs=1 if len(jobs) <= 4 else arguments.jobs, return_as="generator")
     reports: list[Report] = []
@@ -285,7 +301,9 @@ def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
 
 def _list(as_json: bool) -> None:
     listed = {
-        "cases": [case.name for case in CASES] + [_run_name(*run) for run in RUNS],
+        "cases": [case.name for case in CASES],
+        "units": [unit.name for unit in UNITS],
+        "runs": [_run_name(*run) for run in RUNS],
         "checks": list(CHECK_NAMES),
     }
     if as_json:
@@ -296,11 +314,16 @@ def _list(as_json: bool) -> None:
 
 
 def _conclude(
-    arguments: argparse.Namespace, out: Console, reports: list[Report], certificate: Certificate
+    arguments: argparse.Namespace,
+    out: Console,
+    reports: list[Report],
+    certificate: Certificate,
+    matrix: KillMatrix | None,
 ) -> bool:
     """Print what all reports come to, and return whether that is good."""
     bad = [report for report in reports if report.status not in (Status.PASSED, Status.SKIPPED)]
-    good = not bad and certificate.holds
+    survivors = matrix.survivors() if matrix else []
+    good = not bad and certificate.holds and not survivors
     if arguments.json:
         print(
             json.dumps(
@@ -309,6 +332,7 @@ def _conclude(
                     "torch": torch.__version__,
                     "reports": [report.as_dict() for report in reports],
                     "certificate": dataclasses.asdict(certificate),
+                    "faults": matrix.faults().to_dict(orient="records") if matrix else None,
                 },
                 indent=2,
             )
@@ -319,12 +343,24 @@ def _conclude(
     for report in bad:
         out.print(str(report), highlight=False, markup=False, soft_wrap=True)
     out.print(str(certificate), highlight=False, markup=False)
+    if matrix:
+        _print_frame(out, matrix.faults(), arguments.markdown)
+        _print_frame(out, matrix.checks(), arguments.markdown)
     examples = sum(report.examples for report in reports)
-    out.print(
-        f"{len(reports) - len(bad)} of {len(reports)} cases PASSED or SKIPPED, "
-        f"in {examples:,} examples and steps.",
-        highlight=False,
-    )
+    conclusion = [
+        f"{len(reports) - len(bad)} of {len(reports)} cases, units and runs PASSED or SKIPPED, "
+        f"in {examples:,} examples and steps; {arguments.max_examples} fuzzed examples a case."
+    ]
+    if matrix:
+        faults = len(matrix.kills)
+        conclusion += [
+            f"{faults - len(survivors)} of {faults} faults killed"
+            f"{'; survivors: ' + ', '.join(survivors) if survivors else ''}.",
+            f"False alarms: {len(bad)} of {len(reports)}.",
+            f"Checks that kill no fault that another does not: {', '.join(matrix.redundant())}.",
+        ]
+    for line in conclusion:
+        out.print(line, highlight=False, markup=False)
     return good
 
 
@@ -366,9 +402,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 out.print(str(report), highlight=False, markup=False, soft_wrap=True)
             return 0 if report.status == Status.PASSED else 1
         reports = _verify_all(arguments, log)
-        good = _conclude(arguments, out, reports, certify())
+        matrix = kill_matrix(arguments.jobs, log) if arguments.faults else None
+        good = _conclude(arguments, out, reports, certify(), matrix)
         if arguments.output_dir:
             _write(arguments.output_dir, reports)
+            if matrix:
+                write_kill_matrix(matrix, arguments.output_dir)
     except (UsageError, OutputFolderError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
