@@ -10,6 +10,7 @@ from minifw.checkpoint import load, save
 from minifw.metrics import accuracy
 from minifw.nn.rule import no_grad
 from minifw.run import History
+from minifw.stacking import stack, unstack
 from minifw.training import evaluate, fit, train_step
 
 __version__ = "0.1.0"
@@ -28,5 +29,7 @@ __all__ = [
     "no_grad",
     "optim",
     "save",
+    "stack",
     "train_step",
+    "unstack",
 ]

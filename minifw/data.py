@@ -1,8 +1,8 @@
 """The disk data set, batches, folds, and the encoding of inputs and targets."""
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor
@@ -150,27 +150,41 @@ def _length(data: tuple[Tensor, Tensor]) -> int:
 
 
 def batches(
-    data: tuple[Tensor, Tensor], batch_size: int, generator: Generator | None = None
+    data: tuple[Tensor, Tensor],
+    batch_size: int,
+    generator: Generator | Sequence[Generator] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Split inputs and targets into shuffled batches; every sample comes once.
 
     Args:
         data: inputs and targets, of the same length.
         batch_size: samples a batch; the last batch may be shorter.
-        generator: source of the order. Default: torch's global generator.
+        generator: source of the order. Default: torch's global generator. One generator a member
+            says that the data are those of a stack, (members, samples, \\*), each in its own order.
 
     Raises:
-        ValueError: the lengths differ, there are no samples, or batch_size is below 1.
+        ValueError: the lengths differ, there are no samples, batch_size is below 1, or there are
+            not as many generators as members.
     """
     inputs, targets = data
-    if not _length(data):
+    members = generator if isinstance(generator, Sequence) else None
+    if not _length(data) or (members and not _length((inputs[0], targets[0]))):
         raise ValueError("expected at least one sample, got an empty data set")
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-    order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+    if members is None:
+        places: Any = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+    else:
+        if len(members) != len(inputs):
+            raise ValueError(
+                f"expected a generator for each of {len(inputs)} members, got {len(members)}"
+            )
+        orders = [torch.randperm(inputs.shape[1], generator=of) for of in members]
+        rows = torch.arange(len(inputs)).unsqueeze(1)
+        places = rows.to(inputs.device), torch.stack(orders).to(inputs.device)
     yield from zip(
-        torch.split(inputs[order], batch_size),
-        torch.split(targets[order], batch_size),
+        torch.split(inputs[places], batch_size, bool(members)),
+        torch.split(targets[places], batch_size, bool(members)),
         strict=True,
     )
 

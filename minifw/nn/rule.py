@@ -23,9 +23,14 @@ from minifw.nn.parameter import Parameter
 if TYPE_CHECKING:
     from minifw.nn.tape import Tape
 
-__all__ = ["NOT_DIFFERENTIATED", "Pullback", "no_grad", "parametric_rule"]
+__all__ = ["ALL", "NOT_DIFFERENTIATED", "Grads", "Needs", "Pullback", "no_grad", "parametric_rule"]
 
 Pullback = Callable[..., Any]
+
+# Of a function of an input, a weight and a bias: which gradients are needed, and what comes back.
+Needs = tuple[bool, bool, bool]
+ALL: Needs = (True, True, True)
+Grads = tuple[Tensor | None, ...]
 
 # What a pullback returns for an input that has influence but that it does not differentiate, as a
 # loss for its target. None, in contrast, says that there is no influence and nothing is lost.

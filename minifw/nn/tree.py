@@ -21,9 +21,11 @@ class ModuleTree:
 
     Attributes:
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
+        members (int | None): how many models it is a stack of; None if it is no stack.
     """
 
     training: bool = True
+    members: int | None = None
     _buffers: dict[str, bool]
 
     def __setattr__(self, name: str, value: object) -> None:
