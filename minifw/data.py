@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
@@ -167,24 +167,25 @@ def batches(
             not as many generators as members.
     """
     inputs, targets = data
-    members = generator if isinstance(generator, Sequence) else None
-    if not _length(data) or (members and not _length((inputs[0], targets[0]))):
+    dim = int(isinstance(generator, Sequence))  # of the samples
+    if not _length(data) or not inputs.shape[dim]:
         raise ValueError("expected at least one sample, got an empty data set")
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-    if members is None:
-        places: Any = torch.randperm(len(inputs), generator=generator).to(inputs.device)
-    else:
-        if len(members) != len(inputs):
+    places: list[Tensor] = []
+    if isinstance(generator, Sequence):
+        if len(generator) != len(inputs):
             raise ValueError(
-                f"expected a generator for each of {len(inputs)} members, got {len(members)}"
+                f"expected a generator for each of {len(inputs)} members, got {len(generator)}"
             )
-        orders = [torch.randperm(inputs.shape[1], generator=of) for of in members]
-        rows = torch.arange(len(inputs)).unsqueeze(1)
-        places = rows.to(inputs.device), torch.stack(orders).to(inputs.device)
+        orders = [torch.randperm(inputs.shape[1], generator=of_member) for of_member in generator]
+        places = [torch.arange(len(inputs)).unsqueeze(1), torch.stack(orders)]
+    else:
+        places = [torch.randperm(len(inputs), generator=generator)]
+    place = tuple(index.to(inputs.device) for index in places)
     yield from zip(
-        torch.split(inputs[places], batch_size, bool(members)),
-        torch.split(targets[places], batch_size, bool(members)),
+        torch.split(inputs[place], batch_size, dim),
+        torch.split(targets[place], batch_size, dim),
         strict=True,
     )
 

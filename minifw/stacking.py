@@ -105,7 +105,7 @@ def _parts(model: nn.Module) -> list[Any]:
 
 def _shape(model: nn.Module) -> list[Any]:
     """All but the values and generators of a model."""
-    named = [*model.named_parameters(), *model.named_buffers()]
+    named: list[tuple[str, Any]] = [*model.named_parameters(), *model.named_buffers()]
     shapes = [(name, tuple(of.shape), of.dtype, of.device) for name, of in named]
     trained = [parameter.requires_grad for parameter in model.parameters()]
     return [repr(model), *shapes, trained, [module.training for module in model.modules()]]

@@ -90,7 +90,8 @@ class Run:
     def accuracy(self, data: Data) -> float:
         """The share of ``data`` that the model, as it is now, gets right."""
         metrics = {"accuracy": accuracy(self.recipe.threshold)}
-        return evaluate(self.model, data, metrics, self.framework.no_grad)["accuracy"]
+        measured = evaluate(self.model, data, metrics, self.framework.no_grad)
+        return float(measured["accuracy"])
 
     def inside(self, points: Tensor) -> Tensor:
         """Whether the model, as it is now, takes points of the unit square for inside the disk."""

@@ -225,10 +225,12 @@ def cross_entropy(
 class _OfClasses(Loss):
     """Base class of the losses of classes, some of which may be ignored."""
 
+    ignore_index: int
+
     def count(self, target: Tensor, losses: Tensor) -> Tensor | int:
         if target.is_floating_point():
             return losses.shape[1]
-        return (target != self.ignore_index).flatten(1).sum(1)
+        return torch.ne(target, self.ignore_index).flatten(1).sum(1)
 
 
 class NLLLoss(_OfClasses):
