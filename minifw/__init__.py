@@ -16,20 +16,6 @@ from minifw.training import evaluate, fit, train_step
 __version__ = "0.1.0"
 
 __all__ = [
-    "EarlyStopping",
-    "History",
-    "accuracy",
-    "callbacks",
-    "data",
-    "evaluate",
-    "fit",
-    "load",
-    "metrics",
-    "nn",
-    "no_grad",
-    "optim",
-    "save",
-    "stack",
-    "train_step",
-    "unstack",
-]
+    "EarlyStopping", "History", "accuracy", "callbacks", "data", "evaluate", "fit", "load",
+    "metrics", "nn", "no_grad", "optim", "save", "stack", "train_step", "unstack",
+]  # fmt: skip

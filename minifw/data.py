@@ -172,16 +172,15 @@ def batches(
         raise ValueError("expected at least one sample, got an empty data set")
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-    places: list[Tensor] = []
     if isinstance(generator, Sequence):
         if len(generator) != len(inputs):
             raise ValueError(
                 f"expected a generator for each of {len(inputs)} members, got {len(generator)}"
             )
         orders = [torch.randperm(inputs.shape[1], generator=of_member) for of_member in generator]
-        places = [torch.arange(len(inputs)).unsqueeze(1), torch.stack(orders)]
+        places: tuple[Tensor, ...] = torch.arange(len(inputs)).unsqueeze(1), torch.stack(orders)
     else:
-        places = [torch.randperm(len(inputs), generator=generator)]
+        places = (torch.randperm(len(inputs), generator=generator),)
     place = tuple(index.to(inputs.device) for index in places)
     yield from zip(
         torch.split(inputs[place], batch_size, dim),

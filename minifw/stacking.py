@@ -22,10 +22,8 @@ _RULES = {
         *(nn.Sequential, nn.Module),
     )
 }
-_DIMS = {
-    nn.Softmax.rule: ("dim",),
-    nn.LogSoftmax.rule: ("dim",),
-    nn.Concatenate.rule: ("dim",),
+_DIMS: dict[Any, tuple[str, ...]] = {
+    **{kind.rule: ("dim",) for kind in (nn.Softmax, nn.LogSoftmax, nn.Concatenate)},
     nn.Flatten.rule: ("start_dim", "end_dim"),
 }
 

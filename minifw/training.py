@@ -94,11 +94,8 @@ def evaluate(
             outputs = model(inputs)
             measured = {} if criterion is None else {"loss": criterion(outputs, targets).tolist()}
             for name, metric in metrics.items():
-                if _samples_dim(model):
-                    pairs = zip(outputs, targets, strict=True)
-                    measured[name] = [metric(output, target) for output, target in pairs]
-                else:
-                    measured[name] = metric(outputs, targets)
+                each = zip(outputs, targets, strict=True) if _samples_dim(model) else None
+                measured[name] = [metric(*of) for of in each] if each else metric(outputs, targets)
             return measured
     finally:
         model.train(mode)
@@ -170,11 +167,11 @@ def fit(
         raise ValueError(f"expected to accumulate at least 1 batch a step, got {accumulate}")
     options = {} if accumulate == 1 else {"micro_batch_size": batch_size}
     metrics = metrics or {}
-    members = getattr(model, "members", None)
-    if members != getattr(criterion, "members", None):
+    members, of_criterion = (getattr(part, "members", None) for part in (model, criterion))
+    if members != of_criterion:
         raise ValueError(
-            f"expected a criterion of {members} members, as the model, got "
-            f"{getattr(criterion, 'members', None)}; stack it too: minifw.stack([criterion] * n)"
+            f"expected a criterion of {members} members, as the model, got {of_criterion}; stack "
+            "it too: minifw.stack([criterion] * n)"
         )
     if members and (scheduler_monitor or not isinstance(generator, Sequence)):
         raise ValueError(

@@ -1,7 +1,5 @@
 """Binary cross-entropy, of probabilities and of logits: yes-or-no classification."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Linear: the affine map, as reports 000 to 004."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -76,10 +74,8 @@ def _linear_any_dimensions(
 def _misfit(input: Tensor, weight: Tensor) -> str:
     """What does not fit, or "" if input and weight do."""
     members = weight.shape[:-2]
-    if (input.shape[: len(members)], input.shape[len(members) :][-1:]) != (
-        members,
-        weight.shape[-1:],
-    ):
+    fits = input.dim() > len(members) and input.shape[: len(members)] == members
+    if not fits or input.shape[-1] != weight.shape[-1]:
         shape = ", ".join(map(str, (*members, "*", weight.shape[-1])))
         return (
             f"expected input of shape ({shape}), got {list(input.shape)}; the last dimension must "

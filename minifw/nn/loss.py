@@ -3,8 +3,6 @@
 A loss is differentiated in its input alone; its target is a constant.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable
@@ -17,16 +15,9 @@ from minifw.nn.module import Module
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, constant
 
 __all__ = [
-    "HuberLoss",
-    "L1Loss",
-    "Loss",
-    "MSELoss",
-    "SmoothL1Loss",
-    "huber_loss",
-    "l1_loss",
-    "mse_loss",
+    "HuberLoss", "L1Loss", "Loss", "MSELoss", "SmoothL1Loss", "huber_loss", "l1_loss", "mse_loss",
     "smooth_l1_loss",
-]
+]  # fmt: skip
 
 
 def check_reduction(reduction: str) -> None:
