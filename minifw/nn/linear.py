@@ -34,9 +34,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     """
     if input.dim() != weight.dim():
         return _linear_any_dimensions(input, weight, bias)
+    product = torch.mm if input.dim() == 2 else torch.bmm
     try:
         if bias is None:
-            output = input @ weight.mT
+            output = product(input, weight.mT)
         elif input.dim() == 2:
             output = torch.addmm(bias, input, weight.mT)
         else:
@@ -46,8 +47,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
 
     def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         return (
-            grad_output @ weight if needs_input_grad[0] else None,
-            grad_output.mT @ input if needs_input_grad[1] else None,
+            product(grad_output, weight) if needs_input_grad[0] else None,
+            product(grad_output.mT, input) if needs_input_grad[1] else None,
             grad_output.sum(-2) if bias is not None and needs_input_grad[2] else None,
         )
 
