@@ -43,7 +43,8 @@ def stack(models: Iterable[nn.Module]) -> Any:
     Every parameter and buffer has the members' in its first dimension, and so have inputs, outputs
     and losses. A member is what it would have been alone, up to rounding. Optimisers work entry by
     entry, so that they need not know of members; ``nn.utils.clip_grad_norm_`` would take the norm
-    of all members together.
+    of all members together. Tensors that :class:`~minifw.nn.Add` or its like broadcast against each
+    other need as many dimensions as each other, since all have the members in the first.
 
     Args:
         models: the members, of the same modules, settings, shapes and dtypes; models or losses.
@@ -69,8 +70,7 @@ def stack(models: Iterable[nn.Module]) -> Any:
     for path, module in models[0].named_modules():
         reason = _obstacle(module)
         if reason:
-            name = f"{path} {module!r}" if path else repr(module)
-            raise TypeError(f"{name} cannot be stacked: {reason}")
+            raise TypeError(f"{path} {module!r} cannot be stacked: {reason}".lstrip())
     memo: dict[int, Any] = {}
     for parts in zip(*(_parts(model) for model in models), strict=True):
         memo[id(parts[0])] = torch.stack(parts) if isinstance(parts[0], Tensor) else list(parts)
@@ -104,9 +104,9 @@ def _parts(model: nn.Module) -> list[Any]:
 def _shape(model: nn.Module) -> list[Any]:
     """All but the values and generators of a model."""
     named: list[tuple[str, Any]] = [*model.named_parameters(), *model.named_buffers()]
-    shapes = [(name, tuple(of.shape), of.dtype, of.device) for name, of in named]
-    trained = [parameter.requires_grad for parameter in model.parameters()]
-    return [repr(model), *shapes, trained, [module.training for module in model.modules()]]
+    shapes = [(name, tuple(of.shape), of.dtype, of.device, of.requires_grad) for name, of in named]
+    count = f"{len(_parts(model))} values and generators"
+    return [repr(model), count, *shapes, [module.training for module in model.modules()]]
 
 
 def _copy(model: nn.Module, memo: dict[int, Any], members: int | None, shift: int) -> nn.Module:
@@ -124,6 +124,8 @@ def _copy(model: nn.Module, memo: dict[int, Any], members: int | None, shift: in
 def _obstacle(module: nn.Module) -> str:
     """Why the module cannot be stacked, or "" if it can."""
     rule, of = type(module).rule, vars(module)
+    if module.members is not None:
+        return "it is of a stack already; unstack that, and stack all members together"
     if rule not in _RULES:
         return "its rule is its own and may take the members for samples; compose other modules"
     own = any(isinstance(value, nn.Parameter) for value in of.values())

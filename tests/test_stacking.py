@@ -328,8 +328,9 @@ class Scaled(nn.Module):
         (lambda: nn.Sequential(nn.Dropout()), ["0 Dropout(p=0.5)", "generator"]),
         (nn.Softmax, ["Softmax(dim=None)", "give it"]),
         (lambda: nn.BCELoss(torch.ones(2)), ["BCELoss()", "weights"]),
+        (lambda: minifw.stack([nn.Tanh()]), ["Tanh()", "of a stack already"]),
     ],
-    ids=["rule", "parameter", "dropout", "softmax", "loss"],
+    ids=["rule", "parameter", "dropout", "softmax", "loss", "stack"],
 )
 def test_what_cannot_be_stacked_is_named(make: Callable[[], Any], named: list[str]) -> None:
     with pytest.raises(TypeError, match="cannot be stacked") as raised:
