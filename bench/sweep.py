@@ -1,5 +1,7 @@
 """The sweep: every recipe, on every framework, from every seed, on as many processes as asked."""
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,10 +13,11 @@ from joblib import Parallel, delayed
 
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES
-from reference.run import prepare
+from reference.run import fit_stacked, prepare
 
-__all__ = ["GRID", "Finished", "Settings", "Task", "sweep"]
+__all__ = ["GRID", "STACK", "Finished", "Settings", "Task", "sweep"]
 
+STACK = 32  # runs of minifw that are trained as one, at most
 GRID = 101  # points along each side of the unit square at which the decision region is read
 
 
@@ -75,29 +78,47 @@ class Finished:
 
 
 def sweep(tasks: Iterable[Task], settings: Settings, jobs: int) -> Iterator[Finished]:
-    """Do ``tasks`` on ``jobs`` processes and yield each as it is finished."""
+    """Do ``tasks`` on ``jobs`` processes and yield each as it is finished.
+
+    Those of one recipe on minifw are done together, up to :data:`STACK` of them as one stack.
+    """
+    parts: list[list[Task]] = []
+    for (_, framework), group in itertools.groupby(tasks, lambda of: (of.recipe, of.framework)):
+        alike = list(group)
+        stacks = math.ceil(len(alike) / STACK) if framework == "minifw" else len(alike)
+        # In turn, so that all stacks are about as large, whatever the number of processes.
+        parts += [alike[first::stacks] for first in range(stacks)]
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    yield from parallel(delayed(_do)(task, settings) for task in tasks)
+    for finished in parallel(delayed(_do)(part, settings) for part in parts):
+        yield from finished
 
 
-def _do(task: Task, settings: Settings) -> Finished:
+def _do(tasks: list[Task], settings: Settings) -> list[Finished]:
+    """Do one task, or several of one recipe on minifw."""
     torch.set_num_threads(settings.threads)
-    run = prepare(
-        RECIPES[task.recipe],
-        FRAMEWORKS[task.framework],
-        task.seed,
-        settings.initialisation,
-        settings.torch_dtype(),
-        settings.device,
-    )
-    history = pd.DataFrame(run.fit(settings.epochs_of(task.recipe)))
+    runs = [
+        prepare(
+            RECIPES[task.recipe],
+            FRAMEWORKS[task.framework],
+            task.seed,
+            settings.initialisation,
+            settings.torch_dtype(),
+            settings.device,
+        )
+        for task in tasks
+    ]
+    epochs = settings.epochs_of(tasks[0].recipe)
+    histories = fit_stacked(runs, epochs) if len(runs) > 1 else [runs[0].fit(epochs)]
     side = torch.linspace(0, 1, GRID)
     y, x = torch.meshgrid(side, side, indexing="ij")
-    inside = run.inside(torch.stack([x, y], dim=-1).reshape(-1, 2)).reshape(GRID, GRID)
-    return Finished(
-        task=task,
-        history=history,
-        train_accuracy=run.accuracy(run.train),
-        test_accuracy=run.accuracy(run.test),
-        inside=inside.cpu().numpy(),
-    )
+    points = torch.stack([x, y], dim=-1).reshape(-1, 2)
+    return [
+        Finished(
+            task=task,
+            history=pd.DataFrame(history),
+            train_accuracy=run.accuracy(run.train),
+            test_accuracy=run.accuracy(run.test),
+            inside=run.inside(points).reshape(GRID, GRID).cpu().numpy(),
+        )
+        for task, run, history in zip(tasks, runs, histories, strict=True)
+    ]

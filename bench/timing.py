@@ -32,7 +32,8 @@ def interleave(calls: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[s
 
 
 def _seconds_of_epoch(run: Run) -> float:
-    return run.fit(epochs=1, measure=False)[0]["seconds"]
+    seconds: float = run.fit(epochs=1, measure=False)[0]["seconds"]
+    return seconds
 
 
 def time_epochs(

@@ -10,23 +10,12 @@ from minifw.checkpoint import load, save
 from minifw.metrics import accuracy
 from minifw.nn.rule import no_grad
 from minifw.run import History
+from minifw.stacking import stack, unstack
 from minifw.training import evaluate, fit, train_step
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "EarlyStopping",
-    "History",
-    "accuracy",
-    "callbacks",
-    "data",
-    "evaluate",
-    "fit",
-    "load",
-    "metrics",
-    "nn",
-    "no_grad",
-    "optim",
-    "save",
-    "train_step",
-]
+    "EarlyStopping", "History", "accuracy", "callbacks", "data", "evaluate", "fit", "load",
+    "metrics", "nn", "no_grad", "optim", "save", "stack", "train_step", "unstack",
+]  # fmt: skip

@@ -1,9 +1,12 @@
 """Callbacks: what fit calls as a run goes on."""
 
+import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from minifw.run import Run
 
@@ -40,7 +43,8 @@ class EarlyStopping(Callback):
     """End a run that no longer improves; at its end, give the model its best weights back.
 
     The weights are those after the epoch with the best value of all, and they are restored whether
-    or not the run was stopped.
+    or not the run was stopped. A member of a stack that no longer improves gets its own back at
+    once and stays as it is; the run ends with the last of them.
 
     Args:
         monitor: the column of the history to watch. Default: "validation_loss".
@@ -52,6 +56,8 @@ class EarlyStopping(Callback):
     Attributes:
         best (float): the best value; inf (-inf for "max") before the first.
         best_epoch (int | None): the epoch it is from.
+        stopped_epoch (int | None): the epoch after which there had been no improvement for long.
+        members (list[EarlyStopping]): of a run on a stack, one a member, with these attributes.
 
     Raises:
         ValueError: patience is below 1, min_delta negative, mode unknown; in the run, the history
@@ -82,34 +88,68 @@ class EarlyStopping(Callback):
     def _reset(self) -> None:
         self.best = self._improved = self._sign * math.inf
         self.best_epoch: int | None = None
+        self.stopped_epoch: int | None = None
         self._best_weights: dict[str, Any] | None = None
         self._waited = 0
+        self.members: list[EarlyStopping] = []
 
     def on_train_begin(self, run: Run) -> None:
         self._reset()
+        members = getattr(run.model, "members", None) or 0
+        self.members = [copy.copy(self) for _ in range(members)]
+
+    def _each(self, run: Run) -> list[tuple["EarlyStopping", dict[str, Tensor]]]:
+        """Itself and the model's state, or each member and its part of it."""
+        state = run.model.state_dict()
+        return [
+            (one, {name: tensor[index] for name, tensor in state.items()})
+            for index, one in enumerate(self.members)
+        ] or [(self, state)]
+
+    def on_step_end(self, run: Run) -> None:
+        if any(one.stopped_epoch for one in self.members):
+            self._restore([(one, state) for one, state in self._each(run) if one.stopped_epoch])
 
     def on_epoch_end(self, run: Run) -> None:
-        value = run.history.latest(self.monitor)
+        value, each = run.history.latest(self.monitor), self._each(run)
+        for (one, state), of_one in zip(each, value if self.members else [value], strict=True):
+            if not one.stopped_epoch:
+                one._take(of_one, len(run.history), state)
+        run.stop |= all(one.stopped_epoch for one, _ in each)
+        self.on_step_end(run)
+
+    def _take(self, value: float, epoch: int, state: Mapping[str, Tensor]) -> None:
+        """Note the value of an epoch and, if it is the best, the weights after it."""
         if self._sign * value < self._sign * self.best:
-            self.best, self.best_epoch = value, len(run.history)
-            self._best_weights = {k: v.clone() for k, v in run.model.state_dict().items()}
+            self.best, self.best_epoch = value, epoch
+            self._best_weights = {name: tensor.clone() for name, tensor in state.items()}
         if self._sign * value < self._sign * self._improved - self.min_delta:
             self._improved = value
             self._waited = 0
         else:
             self._waited += 1
-            run.stop |= self._waited >= self.patience
+            if self._waited >= self.patience:
+                self.stopped_epoch = epoch
+
+    def _restore(self, each: Iterable[tuple["EarlyStopping", dict[str, Tensor]]]) -> None:
+        for one, state in each:
+            if one._best_weights is not None:
+                for name, tensor in one._best_weights.items():
+                    state[name].copy_(tensor)
 
     def on_train_end(self, run: Run) -> None:
-        if self._best_weights is not None:
-            run.model.load_state_dict(self._best_weights)
+        self._restore(self._each(run))
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("best", "best_epoch", "_improved", "_best_weights", "_waited")
-        return {name: getattr(self, name) for name in names}
+        names = ("best", "best_epoch", "stopped_epoch", "_improved", "_best_weights", "_waited")
+        members = {"members": [one.state_dict() for one in self.members]} if self.members else {}
+        return {name: getattr(self, name) for name in names} | members
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        vars(self).update(state_dict)
+        members = state_dict.get("members", [])
+        vars(self).update({**state_dict, "members": self.members})
+        for one, state in zip(self.members, members, strict=True):
+            one.load_state_dict(state)
 
 
 class ProgressBar(Callback):

@@ -1,7 +1,7 @@
 """The disk data set, batches, folds, and the encoding of inputs and targets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -150,27 +150,41 @@ def _length(data: tuple[Tensor, Tensor]) -> int:
 
 
 def batches(
-    data: tuple[Tensor, Tensor], batch_size: int, generator: Generator | None = None
+    data: tuple[Tensor, Tensor],
+    batch_size: int,
+    generator: Generator | Sequence[Generator] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Split inputs and targets into shuffled batches; every sample comes once.
 
     Args:
         data: inputs and targets, of the same length.
         batch_size: samples a batch; the last batch may be shorter.
-        generator: source of the order. Default: torch's global generator.
+        generator: source of the order. Default: torch's global generator. One generator a member
+            says that the data are those of a stack, (members, samples, \\*), each in its own order.
 
     Raises:
-        ValueError: the lengths differ, there are no samples, or batch_size is below 1.
+        ValueError: the lengths differ, there are no samples, batch_size is below 1, or there are
+            not as many generators as members.
     """
     inputs, targets = data
-    if not _length(data):
+    dim = int(isinstance(generator, Sequence))  # of the samples
+    if not _length(data) or not inputs.shape[dim]:
         raise ValueError("expected at least one sample, got an empty data set")
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-    order = torch.randperm(len(inputs), generator=generator).to(inputs.device)
+    if isinstance(generator, Sequence):
+        if len(generator) != len(inputs):
+            raise ValueError(
+                f"expected a generator for each of {len(inputs)} members, got {len(generator)}"
+            )
+        orders = [torch.randperm(inputs.shape[1], generator=of_member) for of_member in generator]
+        places: tuple[Tensor, ...] = torch.arange(len(inputs)).unsqueeze(1), torch.stack(orders)
+    else:
+        places = (torch.randperm(len(inputs), generator=generator),)
+    place = tuple(index.to(inputs.device) for index in places)
     yield from zip(
-        torch.split(inputs[order], batch_size),
-        torch.split(targets[order], batch_size),
+        torch.split(inputs[place], batch_size, dim),
+        torch.split(targets[place], batch_size, dim),
         strict=True,
     )
 

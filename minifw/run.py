@@ -18,8 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["History", "Run"]
 
 
-class History(list[dict[str, float]]):
-    """The rows of a run, one an epoch."""
+class History(list[dict[str, Any]]):
+    """The rows of a run, one an epoch; of a stack, with a list of one value a member."""
+
+    def member(self, member: int, epochs: int | None = None) -> "History":
+        """The rows of one member of a stack, all or as many as given."""
+        return History(
+            {
+                name: value[member] if isinstance(value, list) else value
+                for name, value in row.items()
+            }
+            for row in self[:epochs]
+        )
 
     def to_frame(self) -> "pandas.DataFrame":
         """The rows as a pandas DataFrame, a column a key."""
@@ -27,7 +37,7 @@ class History(list[dict[str, float]]):
 
         return pandas.DataFrame(list(self))
 
-    def latest(self, column: str) -> float:
+    def latest(self, column: str) -> Any:
         """The value of ``column`` in the last row.
 
         Raises:
@@ -48,7 +58,7 @@ class Run:
 
     Attributes:
         model, optimizer, scheduler: what is trained, by what; the scheduler may be None.
-        generator: source of the batch order; None for torch's global generator.
+        generator: source of the batch order, or one a member; None for torch's global generator.
         callbacks: those of the run.
         epochs: passes over the data, if nothing stops it before.
         history: the rows so far.
@@ -59,7 +69,7 @@ class Run:
     model: Any
     optimizer: Any
     scheduler: Any
-    generator: Generator | None
+    generator: Generator | Sequence[Generator] | None
     callbacks: Sequence["Callback"]
     epochs: int
     history: History = field(default_factory=History)
@@ -114,7 +124,11 @@ class Run:
     def _generators(self) -> list[Generator]:
         """Each once: a module may draw from the generator of the run."""
         held = [value for module in self.model.modules() for value in vars(module).values()]
-        found = {id(g): g for g in [self.generator, *held] if isinstance(g, Generator)}
+        found: dict[int, Generator] = {}
+        for value in [self.generator, *held]:
+            for one in value if isinstance(value, Sequence) else [value]:
+                if isinstance(one, Generator):
+                    found[id(one)] = one
         return list(found.values())
 
     def _parts(self) -> list[str]:

@@ -47,21 +47,27 @@ def train_step(
         model.backward(criterion.backward(), needs_input_grad=False)
     else:
         losses = []
+        dim = _samples_dim(model)
         for part, part_target in zip(
-            torch.split(input, micro_batch_size),
-            torch.split(target, micro_batch_size),
+            torch.split(input, micro_batch_size, dim),
+            torch.split(target, micro_batch_size, dim),
             strict=True,
         ):
             # Not 1 / parts: the last one may be shorter.
             is_sum = getattr(criterion, "reduction", "mean") == "sum"
-            share = 1.0 if is_sum else len(part) / len(input)
+            share = 1.0 if is_sum else part.shape[dim] / input.shape[dim]
             part_loss = criterion(model(part), part_target)
             grad_loss = torch.full_like(part_loss, share)
             model.backward(criterion.backward(grad_loss), needs_input_grad=False)
             losses.append(part_loss * share)
-        loss = torch.stack(losses).sum()
+        loss = torch.stack(losses).sum(0)
     optimizer.step()
     return loss
+
+
+def _samples_dim(model: Any) -> int:
+    """The dimension of the samples: that of the members of a stack comes before it."""
+    return int(getattr(model, "members", None) is not None)
 
 
 def evaluate(
@@ -69,15 +75,28 @@ def evaluate(
     data: Data,
     metrics: Mapping[str, Metric],
     no_grad: Callable[[], contextlib.AbstractContextManager[None]] = no_grad,
-) -> dict[str, float]:
-    """Return each metric of ``model`` on ``data``, in evaluation mode; the mode is put back."""
+    criterion: Any = None,
+) -> dict[str, Any]:
+    """Return each metric of ``model`` on ``data``, in evaluation mode; the mode is put back.
+
+    Args:
+        model: what to measure; of a stack, each metric is a list of one value a member.
+        data: inputs and targets.
+        metrics: by name, functions of outputs and targets.
+        no_grad: minifw's, or another framework's.
+        criterion: a loss to measure too, as "loss". Default: none.
+    """
     inputs, targets = data
     mode = model.training
     model.eval()
     try:
         with no_grad():
             outputs = model(inputs)
-            return {name: metric(outputs, targets) for name, metric in metrics.items()}
+            measured = {} if criterion is None else {"loss": criterion(outputs, targets).tolist()}
+            for name, metric in metrics.items():
+                each = zip(outputs, targets, strict=True) if _samples_dim(model) else None
+                measured[name] = [metric(*of) for of in each] if each else metric(outputs, targets)
+            return measured
     finally:
         model.train(mode)
 
@@ -97,12 +116,16 @@ def fit(
     metrics: Mapping[str, Metric] | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
-    generator: Generator | None = None,
+    generator: Generator | Sequence[Generator] | None = None,
     progress: bool | None = None,
     train_step: Callable[..., Tensor] = train_step,
     no_grad: Callable[[], contextlib.AbstractContextManager[None]] = no_grad,
 ) -> History:
     """Train ``model`` on shuffled batches and return its history.
+
+    A stack (:func:`minifw.stack`) is trained by the stack of a criterion, on data (members,
+    samples, \\*) and with a generator a member; each member goes as it would have gone alone. What
+    depends on the member is a list of one value a member in the history.
 
     Args:
         model, criterion, optimizer: what to train, by what, and how.
@@ -120,7 +143,8 @@ def fit(
         checkpoint: a file that the run is written to after every epoch, and goes on from if it is
             there: killed and called again, it ends bit for bit where it would have ended. Model,
             optimiser and the like are to be made as they were the first time. Default: none.
-        generator: source of the batch order. Default: torch's global generator.
+        generator: source of the batch order, or for a stack one a member. Default: torch's global
+            generator.
         progress: whether to draw a progress bar, if the standard error stream is a terminal.
             Default: once the run has taken two seconds.
         train_step, no_grad: minifw's; another framework that shares the surface passes its own.
@@ -133,7 +157,8 @@ def fit(
     Raises:
         ValueError: epochs, batch_size or accumulate below 1; data that
             :func:`minifw.data.batches` refuses; a column to monitor that the history has not; a
-            checkpoint of another run.
+            checkpoint of another run; a stack whose criterion is no stack of as many members, that
+            has not a generator for each, or whose one learning rate is to follow a value a member.
         RuntimeError: the checkpoint is damaged.
     """
     if epochs < 1:
@@ -142,7 +167,18 @@ def fit(
         raise ValueError(f"expected to accumulate at least 1 batch a step, got {accumulate}")
     options = {} if accumulate == 1 else {"micro_batch_size": batch_size}
     metrics = metrics or {}
-    with_loss = {"loss": lambda output, target: criterion(output, target).item(), **metrics}
+    members, of_criterion = (getattr(part, "members", None) for part in (model, criterion))
+    if members != of_criterion:
+        raise ValueError(
+            f"expected a criterion of {members} members, as the model, got {of_criterion}; stack "
+            "it too: minifw.stack([criterion] * n)"
+        )
+    if members and (scheduler_monitor or not isinstance(generator, Sequence)):
+        raise ValueError(
+            "expected a generator for each member of the stack, and a scheduler that needs no "
+            f"value to monitor, got {generator} and {scheduler_monitor}"
+        )
+    dim = _samples_dim(model)
     callbacks = list(callbacks)
     run = Run(model, optimizer, scheduler, generator, callbacks, epochs)
     if progress is not False and sys.stderr.isatty():
@@ -158,21 +194,20 @@ def fit(
             start = time.perf_counter()
             for input, target in batches(data, batch_size * accumulate, generator):
                 losses.append(train_step(model, criterion, optimizer, input, target, **options))
-                sizes.append(len(input))
-                run.done += len(input) / len(data[0])
+                sizes.append(input.shape[dim])
+                run.done += sizes[-1] / data[0].shape[dim]
                 for callback in callbacks:
                     callback.on_step_end(run)
             seconds = time.perf_counter() - start
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-            loss = (torch.stack(losses).cpu().double() * weights).sum().item()
+            loss = (weights @ torch.stack(losses).cpu().double()).tolist()
             row = {"epoch": len(run.history) + 1, "seconds": seconds, "loss": loss}
-            for part, part_data, measures in (
-                ("train", data, metrics),
-                ("validation", validation_data, with_loss),
-            ):
-                if part_data is not None and measures:
-                    measured = evaluate(model, part_data, measures, no_grad)
-                    row |= {f"{part}_{name}": value for name, value in measured.items()}
+            if metrics:
+                measured = evaluate(model, data, metrics, no_grad)
+                row |= {f"train_{name}": value for name, value in measured.items()}
+            if validation_data is not None:
+                measured = evaluate(model, validation_data, metrics, no_grad, criterion)
+                row |= {f"validation_{name}": value for name, value in measured.items()}
             run.history.append(row)
             if scheduler is not None:
                 scheduler.step(

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from minifw import EarlyStopping, accuracy, evaluate, fit
+from minifw import EarlyStopping, History, accuracy, evaluate, fit, nn, optim, stack, unstack
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
-__all__ = ["INITIALISATIONS", "Run", "data_generator", "prepare"]
+__all__ = ["INITIALISATIONS", "Run", "data_generator", "fit_stacked", "prepare"]
 
 # "recipe": the same first weights on every framework; "default": each framework's own.
 INITIALISATIONS = ("recipe", "default")
@@ -63,7 +63,7 @@ class Run:
     train_points: Tensor
     batch_order: Generator
 
-    def fit(self, epochs: int, measure: bool = True) -> list[dict[str, float]]:
+    def fit(self, epochs: int, measure: bool = True) -> History:
         """Train for ``epochs``, or until an early stop, and return the history.
 
         It has accuracies if ``measure``. Its validation is on the test points, unless the run is
@@ -90,7 +90,8 @@ class Run:
     def accuracy(self, data: Data) -> float:
         """The share of ``data`` that the model, as it is now, gets right."""
         metrics = {"accuracy": accuracy(self.recipe.threshold)}
-        return evaluate(self.model, data, metrics, self.framework.no_grad)["accuracy"]
+        measured = evaluate(self.model, data, metrics, self.framework.no_grad)
+        return float(measured["accuracy"])
 
     def inside(self, points: Tensor) -> Tensor:
         """Whether the model, as it is now, takes points of the unit square for inside the disk."""
@@ -159,3 +160,48 @@ def prepare(
         train_points=train_points,
         batch_order=_generator(seed, "batch order"),
     )
+
+
+def fit_stacked(runs: Sequence[Run], epochs: int) -> list[History]:
+    """Train runs of one recipe on minifw as a stack, and return the history of each.
+
+    Each run ends as :meth:`Run.fit` would have left it, up to rounding; its seconds are its share
+    of those of the stack.
+    """
+    recipe = runs[0].recipe
+    for run in runs:
+        # As run.fit seeds the global one.
+        masks = Generator(run.train_points.device)
+        masks.manual_seed(_generator(run.seed, "dropout masks").initial_seed())
+        for module in run.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.generator = masks
+    model = stack([run.model for run in runs])
+    optimizer = recipe.optimizer(optim, model.parameters())
+    train = _stack_data([run.train for run in runs])
+    validation = [run.test if recipe.patience is None else run.validation for run in runs]
+    stopping = [] if recipe.patience is None else [EarlyStopping(patience=recipe.patience)]
+    history = fit(
+        model,
+        stack([run.criterion for run in runs]),
+        optimizer,
+        train,
+        epochs=epochs,
+        batch_size=recipe.batch_size,
+        scheduler=optim.lr_scheduler.LambdaLR(optimizer, recipe.lr_lambda),
+        validation_data=_stack_data(validation),
+        metrics={"accuracy": accuracy(recipe.threshold)},
+        callbacks=stopping,
+        generator=[run.batch_order for run in runs],
+    )
+    for row in history:
+        row["seconds"] /= len(runs)
+    for run, trained in zip(runs, unstack(model), strict=True):
+        run.model.load_state_dict(trained.state_dict())
+    ends = [one.stopped_epoch for one in stopping[0].members] if stopping else [None] * len(runs)
+    return [history.member(index, end) for index, end in enumerate(ends)]
+
+
+def _stack_data(parts: Sequence[Data]) -> Data:
+    inputs, targets = zip(*parts, strict=True)
+    return torch.stack(inputs), torch.stack(targets)

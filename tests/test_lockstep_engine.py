@@ -31,8 +31,8 @@ class TanhOff(nn.Tanh):
 
 
 class LossWithoutMean(nn.MSELoss):
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        output, pullback = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        output, pullback = super().loss(input, target, reduction)
         return output, lambda grad: pullback(grad * input.numel())
 
 

@@ -12,9 +12,9 @@ from minifw.nn import functional
 class BackwardOverRows(nn.MSELoss):
     """MSELoss averaged over all entries forward and over rows backward"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
-        columns = input[0].numel() if self.reduction == "mean" and len(input) else 1
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
+        columns = input[0].numel() if reduction == "mean" and len(input) else 1
         return output, lambda grad: pullback(grad) * columns
 
 
@@ -22,8 +22,8 @@ class BackwardOverRows(nn.MSELoss):
 class ForgetsTheTwo(nn.MSELoss):
     """MSELoss's backward forgets the factor of 2"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
         return output, lambda grad: pullback(grad) / 2
 
 
@@ -31,8 +31,8 @@ class ForgetsTheTwo(nn.MSELoss):
 class IgnoresTheGradientOfTheLoss(nn.MSELoss):
     """MSELoss's backward ignores the gradient that it is given"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
         return output, lambda grad: pullback(torch.ones_like(grad))
 
 
@@ -40,8 +40,8 @@ class IgnoresTheGradientOfTheLoss(nn.MSELoss):
 class SumIsAMean(nn.MSELoss):
     """MSELoss takes the reduction 'sum' for 'mean'"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        reduction = "mean" if self.reduction == "sum" else self.reduction
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        reduction = "mean" if reduction == "sum" else reduction
         return functional.mse_loss(input, target, reduction)
 
 
@@ -49,8 +49,8 @@ class SumIsAMean(nn.MSELoss):
 class OneAtNoDifference(nn.L1Loss):
     """L1Loss's derivative is 1 where input and target are equal"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
         return output, lambda grad: torch.where(
             input == target, pullback(grad) + grad / self._count(input), pullback(grad)
         )
@@ -63,26 +63,26 @@ class OneAtNoDifference(nn.L1Loss):
 class ForgetsBetaBackward(nn.SmoothL1Loss):
     """SmoothL1Loss's backward takes beta for 1"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, _ = super().loss(input, target)
-        return output, functional.smooth_l1_loss(input, target, self.reduction)[1]
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, _ = super().loss(input, target, reduction)
+        return output, functional.smooth_l1_loss(input, target, reduction)[1]
 
 
 @fault("nn.HuberLoss")
 class SmoothForHuber(nn.HuberLoss):
     """HuberLoss is SmoothL1Loss, which is another by a factor of delta"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        return functional.smooth_l1_loss(input, target, self.reduction, self.delta)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        return functional.smooth_l1_loss(input, target, reduction, self.delta)
 
 
 @fault("nn.BCELoss")
 class BceWithoutN(nn.BCELoss):
     """BCELoss's backward without 1/N"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
-        count = input.numel() if self.reduction == "mean" else 1
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
+        count = input.numel() if reduction == "mean" else 1
         return output, lambda grad: pullback(grad) * count
 
 
@@ -96,34 +96,34 @@ def _reduced(losses: Tensor, reduction: str) -> Tensor:
 class UnboundedLogarithm(nn.BCELoss):
     """BCELoss takes the logarithm of a probability that may be exactly 0 or 1"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         weight = torch.ones_like(input) if self.weight is None else self.weight
         losses = -weight * (target * input.log() + (1 - target) * (1 - input).log())
-        return _reduced(losses, self.reduction), super().loss(input, target)[1]
+        return _reduced(losses, reduction), super().loss(input, target, reduction)[1]
 
 
 @fault("nn.BCEWithLogitsLoss")
 class LogOfSigmoid(nn.BCEWithLogitsLoss):
     """BCEWithLogitsLoss takes the logarithm of a sigmoid that has become 0"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         weight, positive = (
             torch.ones_like(input) if it is None else it for it in (self.weight, self.pos_weight)
         )
         yes, no = torch.log(torch.sigmoid(input)), torch.log(1 - torch.sigmoid(input))
         losses = -weight * (positive * target * yes + (1 - target) * no)
-        return _reduced(losses, self.reduction), super().loss(input, target)[1]
+        return _reduced(losses, reduction), super().loss(input, target, reduction)[1]
 
 
 @fault("nn.BCEWithLogitsLoss")
 class WeighsTheNegatives(nn.BCEWithLogitsLoss):
     """BCEWithLogitsLoss puts pos_weight on the negative term"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         if self.pos_weight is None:
-            return super().loss(input, target)
+            return super().loss(input, target, reduction)
         output, pullback = functional.binary_cross_entropy_with_logits(
-            -input, 1 - target, self.weight, self.reduction, self.pos_weight
+            -input, 1 - target, self.weight, reduction, self.pos_weight
         )
         return output, lambda grad: -pullback(grad)
 
@@ -132,10 +132,10 @@ class WeighsTheNegatives(nn.BCEWithLogitsLoss):
 class ForgetsTheWeightBackward(nn.BCEWithLogitsLoss):
     """BCEWithLogitsLoss's backward forgets the weight"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, _ = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, _ = super().loss(input, target, reduction)
         return output, functional.binary_cross_entropy_with_logits(
-            input, target, None, self.reduction, self.pos_weight
+            input, target, None, reduction, self.pos_weight
         )[1]
 
 
@@ -148,9 +148,9 @@ def _mean_over(output: Tensor, pullback: object, total: Tensor | float) -> Rule:
 class CountsTheIgnored(nn.NLLLoss):
     """NLLLoss counts ignored targets in the mean's denominator"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        if self.reduction != "mean":
-            return super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        if reduction != "mean":
+            return super().loss(input, target, reduction)
         output, pullback = functional.nll_loss(
             input, target, self.weight, self.ignore_index, reduction="sum"
         )
@@ -162,9 +162,9 @@ class CountsTheIgnored(nn.NLLLoss):
 class CountsWithoutWeights(nn.NLLLoss):
     """NLLLoss leaves the class weights out of the mean's denominator"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        if self.reduction != "mean":
-            return super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        if reduction != "mean":
+            return super().loss(input, target, reduction)
         output, pullback = functional.nll_loss(
             input, target, self.weight, self.ignore_index, reduction="sum"
         )
@@ -175,24 +175,24 @@ class CountsWithoutWeights(nn.NLLLoss):
 class CrossEntropyWithoutN(nn.CrossEntropyLoss):
     """CrossEntropyLoss's backward without 1/N"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
         count = max(target.numel(), 1) if target.shape != input.shape else max(len(input), 1)
-        return output, lambda grad: pullback(grad) * (count if self.reduction == "mean" else 1)
+        return output, lambda grad: pullback(grad) * (count if reduction == "mean" else 1)
 
 
 @fault("nn.CrossEntropyLoss")
 class SmoothsOverTheOthers(nn.CrossEntropyLoss):
     """CrossEntropyLoss spreads the label smoothing over the K - 1 other classes"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         classes = input.shape[0 if input.dim() == 1 else 1]
         return functional.cross_entropy(
             input,
             target,
             self.weight,
             self.ignore_index,
-            self.reduction,
+            reduction,
             min(self.label_smoothing * classes / max(classes - 1, 1), 1.0),
         )
 
@@ -201,9 +201,9 @@ class SmoothsOverTheOthers(nn.CrossEntropyLoss):
 class IgnoredByCrossEntropy(nn.CrossEntropyLoss):
     """CrossEntropyLoss ignores ignore_index"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         return functional.cross_entropy(
-            input, target, self.weight, -100, self.reduction, self.label_smoothing
+            input, target, self.weight, -100, reduction, self.label_smoothing
         )
 
 
@@ -211,9 +211,9 @@ class IgnoredByCrossEntropy(nn.CrossEntropyLoss):
 class MeanOverSamples(nn.CrossEntropyLoss):
     """CrossEntropyLoss divides by the batch size, whatever the weights and further dimensions"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        if self.reduction != "mean":
-            return super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        if reduction != "mean":
+            return super().loss(input, target, reduction)
         output, pullback = functional.cross_entropy(
             input, target, self.weight, self.ignore_index, "sum", self.label_smoothing
         )
@@ -226,46 +226,48 @@ class MeanOverSamples(nn.CrossEntropyLoss):
 class Divergence(nn.CrossEntropyLoss):
     """CrossEntropyLoss of probabilities is the Kullback-Leibler divergence"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, pullback = super().loss(input, target)
-        if target.shape != input.shape or self.reduction == "none":
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, pullback = super().loss(input, target, reduction)
+        if target.shape != input.shape or reduction == "none":
             return output, pullback
         entropy = torch.special.entr(target).sum()
         samples = target.numel() / max(target.shape[0 if target.dim() == 1 else 1], 1)
-        return output - entropy / (max(samples, 1) if self.reduction == "mean" else 1), pullback
+        return output - entropy / (max(samples, 1) if reduction == "mean" else 1), pullback
 
 
 @fault("nn.CrossEntropyLoss")
 class LargestProbability(nn.CrossEntropyLoss):
     """CrossEntropyLoss takes the largest probability of a target for its class"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         if target.shape != input.shape or not target.numel():
-            return super().loss(input, target)
+            return super().loss(input, target, reduction)
         dim = 0 if input.dim() == 1 else 1
         hard = torch.zeros_like(target).scatter(dim, target.argmax(dim, keepdim=True), 1.0)
-        return super().loss(input, hard)
+        return super().loss(input, hard, reduction)
 
 
 @fault("nn.CrossEntropyLoss")
 class LogOfOverflow(nn.CrossEntropyLoss):
     """CrossEntropyLoss overflows in its logarithm of a sum of exponentials"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         dim = 0 if input.dim() == 1 else 1
         # Of log-probabilities, log_softmax makes the same again.
-        output, _ = super().loss(input - input.exp().sum(dim, keepdim=True).log(), target)
-        return output, super().loss(input, target)[1]
+        output, _ = super().loss(
+            input - input.exp().sum(dim, keepdim=True).log(), target, reduction
+        )
+        return output, super().loss(input, target, reduction)[1]
 
 
 @fault("nn.CrossEntropyLoss")
 class SmoothsForwardAlone(nn.CrossEntropyLoss):
     """CrossEntropyLoss smooths its labels forward and not backward"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        output, _ = super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        output, _ = super().loss(input, target, reduction)
         return output, functional.cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction
+            input, target, self.weight, self.ignore_index, reduction
         )[1]
 
 
@@ -273,10 +275,10 @@ class SmoothsForwardAlone(nn.CrossEntropyLoss):
 class OfProbabilities(nn.CrossEntropyLoss):
     """CrossEntropyLoss applies its softmax twice"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         dim = 0 if input.dim() == 1 else 1
         probabilities, pull_softmax = differentiate(lambda x: torch.softmax(x, dim), input)
-        output, pullback = super().loss(probabilities, target)
+        output, pullback = super().loss(probabilities, target, reduction)
         return output, lambda grad: pull_softmax(pullback(grad))[0]
 
 
@@ -284,18 +286,18 @@ class OfProbabilities(nn.CrossEntropyLoss):
 class CountsSamples(nn.MSELoss):
     """MSELoss asks for the number of samples of a scalar"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
-        assert self.reduction != "mean" or input.dim()
-        return super().loss(input, target)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
+        assert reduction != "mean" or input.dim()
+        return super().loss(input, target, reduction)
 
 
 @fault("nn.HuberLoss")
 class SquaresTheLargest(nn.HuberLoss):
     """HuberLoss squares also what is far away, and multiplies the overflow by 0"""
 
-    def loss(self, input: Tensor, target: Tensor) -> Rule:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> Rule:
         difference = (input - target).abs()
         near = (difference < self.delta).to(input)
         far = self.delta * (difference - 0.5 * self.delta)
         losses = near * 0.5 * difference * difference + (1 - near) * far
-        return _reduced(losses, self.reduction), super().loss(input, target)[1]
+        return _reduced(losses, reduction), super().loss(input, target, reduction)[1]

@@ -85,12 +85,13 @@ class RateInTheVelocity(optim.SGD):
 
     def step(self, closure: Closure = None) -> Any:
         for group in self.param_groups:
-            ratio = group.get("last_lr", group["lr"]) / (group["lr"] or 1.0)
+            rate = float(group["lr"])
+            ratio = group.get("last_lr", rate) / (rate or 1.0)
             for parameter in group["params"]:
                 buffer = self.state.get(parameter, {}).get("momentum_buffer")
                 if buffer is not None:
                     buffer.mul_(ratio)
-            group["last_lr"] = group["lr"]
+            group["last_lr"] = rate
         return super().step()
 
 

@@ -1,7 +1,5 @@
 """Activations: element-wise functions, each beside its derivative."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

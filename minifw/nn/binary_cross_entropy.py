@@ -1,7 +1,5 @@
 """Binary cross-entropy, of probabilities and of logits: yes-or-no classification."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -138,8 +136,8 @@ class BCELoss(Loss):
         super().__init__(reduction)
         self.register_buffer("weight", weight)
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return binary_cross_entropy(input, target, self.weight, self.reduction)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        return binary_cross_entropy(input, target, self.weight, reduction)
 
 
 class BCEWithLogitsLoss(Loss):
@@ -169,7 +167,7 @@ class BCEWithLogitsLoss(Loss):
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
         return binary_cross_entropy_with_logits(
-            input, target, self.weight, self.reduction, self.pos_weight
+            input, target, self.weight, reduction, self.pos_weight
         )

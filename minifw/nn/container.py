@@ -1,9 +1,7 @@
 """Containers: modules made of modules in an order. None of them needs a backward of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from minifw.nn.module import Module
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, forward_pass, not_differentiated
@@ -79,11 +77,7 @@ class ModuleList(_Ordered):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.extend(modules)
 
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> ModuleList: ...
-    def __getitem__(self, index: int | slice) -> Module:
+    def __getitem__(self, index: int | slice) -> Any:
         return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
 
 
@@ -106,11 +100,7 @@ class Sequential(_Ordered):
         else:
             self._renumber(modules)
 
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequential: ...
-    def __getitem__(self, index: int | slice) -> Module:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Sequential(dict(list(self._child_places())[index]))
         return list(self)[index]

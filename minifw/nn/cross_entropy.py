@@ -1,7 +1,5 @@
 """Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -222,7 +220,18 @@ def cross_entropy(
     return output, pullback
 
 
-class NLLLoss(Loss):
+class _OfClasses(Loss):
+    """Base class of the losses of classes, some of which may be ignored."""
+
+    ignore_index: int
+
+    def count(self, target: Tensor, losses: Tensor) -> Tensor | int:
+        if target.is_floating_point():
+            return losses.shape[1]
+        return torch.ne(target, self.ignore_index).flatten(1).sum(1)
+
+
+class NLLLoss(_OfClasses):
     """-w_t x_t of log-probabilities x and the target class t.
 
     Args:
@@ -246,11 +255,11 @@ class NLLLoss(Loss):
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        return nll_loss(input, target, self.weight, self.ignore_index, reduction)
 
 
-class CrossEntropyLoss(Loss):
+class CrossEntropyLoss(_OfClasses):
     """-sum_c w_c q_c log p_c, with p the softmax of the input and q the target's probabilities.
 
     Args:
@@ -282,7 +291,7 @@ class CrossEntropyLoss(Loss):
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
         return cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
+            input, target, self.weight, self.ignore_index, reduction, self.label_smoothing
         )

@@ -13,33 +13,17 @@ from torch import Generator, Tensor
 from minifw.nn.parameter import Parameter
 
 __all__ = [
-    "calculate_fan_in_and_fan_out",
-    "calculate_gain",
-    "constant_",
-    "kaiming_normal_",
-    "kaiming_uniform_",
-    "normal_",
-    "ones_",
-    "uniform_",
-    "xavier_normal_",
-    "xavier_uniform_",
+    "calculate_fan_in_and_fan_out", "calculate_gain", "constant_", "kaiming_normal_",
+    "kaiming_uniform_", "normal_", "ones_", "uniform_", "xavier_normal_", "xavier_uniform_",
     "zeros_",
-]
+]  # fmt: skip
 
 T = TypeVar("T", Tensor, Parameter)
 
 _GAINS = {
-    "linear": 1.0,
-    "conv1d": 1.0,
-    "conv2d": 1.0,
-    "conv3d": 1.0,
-    "conv_transpose1d": 1.0,
-    "conv_transpose2d": 1.0,
-    "conv_transpose3d": 1.0,
-    "sigmoid": 1.0,
-    "tanh": 5.0 / 3,
-    "relu": math.sqrt(2.0),
-    "selu": 3.0 / 4,
+    **dict.fromkeys(("linear", "sigmoid"), 1.0),
+    **{f"conv{way}{dims}d": 1.0 for way in ("", "_transpose") for dims in (1, 2, 3)},
+    **{"tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4},
 }
 
 

@@ -1,9 +1,6 @@
 """Linear: the affine map, as reports 000 to 004."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +8,7 @@ from torch import Tensor
 from minifw.nn import init
 from minifw.nn.module import Module
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, parametric_rule
+from minifw.nn.rule import ALL, Grads, Needs, Pullback, parametric_rule
 
 __all__ = ["Linear", "linear"]
 
@@ -25,6 +22,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
         grad_weight = sum G^T input
         grad_bias   = sum G
 
+    All may have one more dimension in front, that of the members of a stack: then each input meets
+    its own weight and bias.
+
     Shape:
         - input: (\\*, in_features); weight: (out_features, in_features); bias: (out_features).
         - output: (\\*, out_features).
@@ -32,21 +32,24 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     Raises:
         RuntimeError: shapes, dtypes or devices do not fit.
     """
-    if input.dim() != 2:
+    if input.dim() != weight.dim():
         return _linear_any_dimensions(input, weight, bias)
+    product = torch.mm if input.dim() == 2 else torch.bmm
     try:
-        rows = weight.mT
-        output = torch.mm(input, rows) if bias is None else torch.addmm(bias, input, rows)
+        if bias is None:
+            output = product(input, weight.mT)
+        elif input.dim() == 2:
+            output = torch.addmm(bias, input, weight.mT)
+        else:
+            output = torch.baddbmm(bias.unsqueeze(1), input, weight.mT)
     except RuntimeError as error:
         raise RuntimeError(_misfit(input, weight) or str(error)) from None
 
-    def pullback(
-        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
-    ) -> tuple[Tensor | None, ...]:
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         return (
-            torch.mm(grad_output, weight) if needs_input_grad[0] else None,
-            torch.mm(grad_output.mT, input) if needs_input_grad[1] else None,
-            grad_output.sum(0) if bias is not None and needs_input_grad[2] else None,
+            product(grad_output, weight) if needs_input_grad[0] else None,
+            product(grad_output.mT, input) if needs_input_grad[1] else None,
+            grad_output.sum(-2) if bias is not None and needs_input_grad[2] else None,
         )
 
     return output, pullback
@@ -56,25 +59,28 @@ def _linear_any_dimensions(
     input: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Pullback]:
     """:func:`linear` with the leading dimensions of input, one, many or none, taken as rows."""
-    if input.shape[-1:] != weight.shape[1:]:
-        raise RuntimeError(_misfit(input, weight))
-    rows, pullback_rows = linear(input.reshape(-1, weight.shape[1]), weight, bias)
+    misfit = _misfit(input, weight)
+    if misfit:
+        raise RuntimeError(misfit)
+    of_rows = (*weight.shape[:-2], -1, weight.shape[-1])
+    rows, pullback_rows = linear(input.reshape(of_rows), weight, bias)
 
-    def pullback(
-        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
-    ) -> tuple[Tensor | None, ...]:
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         grad_input, *grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
         return (None if grad_input is None else grad_input.view(input.shape), *grads)
 
-    return rows.view(*input.shape[:-1], weight.shape[0]), pullback
+    return rows.view(*input.shape[:-1], weight.shape[-2]), pullback
 
 
 def _misfit(input: Tensor, weight: Tensor) -> str:
     """What does not fit, or "" if input and weight do."""
-    if input.shape[-1:] != weight.shape[1:]:
+    members = weight.shape[:-2]
+    fits = input.dim() > len(members) and input.shape[: len(members)] == members
+    if not fits or input.shape[-1] != weight.shape[-1]:
+        shape = ", ".join(map(str, (*members, "*", weight.shape[-1])))
         return (
-            f"expected input of shape (*, {weight.shape[1]}), got {list(input.shape)}; the last "
-            f"dimension must hold the {weight.shape[1]} features"
+            f"expected input of shape ({shape}), got {list(input.shape)}; the last dimension must "
+            f"hold the {weight.shape[-1]} features" + ", the first the members" * bool(members)
         )
     if (input.dtype, input.device) != (weight.dtype, weight.device):
         return (

@@ -3,8 +3,6 @@
 A loss is differentiated in its input alone; its target is a constant.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable
@@ -17,16 +15,9 @@ from minifw.nn.module import Module
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, constant
 
 __all__ = [
-    "HuberLoss",
-    "L1Loss",
-    "Loss",
-    "MSELoss",
-    "SmoothL1Loss",
-    "huber_loss",
-    "l1_loss",
-    "mse_loss",
+    "HuberLoss", "L1Loss", "Loss", "MSELoss", "SmoothL1Loss", "huber_loss", "l1_loss", "mse_loss",
     "smooth_l1_loss",
-]
+]  # fmt: skip
 
 
 def check_reduction(reduction: str) -> None:
@@ -164,24 +155,49 @@ class Loss(Module):
         check_reduction(reduction)
         self.reduction = reduction
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
         """Return the loss and its pullback, which maps to the gradient in input alone."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
+    def count(self, target: Tensor, losses: Tensor) -> Tensor | int:
+        """What each member of a stack divides the sum of its ``losses`` by to get their mean."""
+        return losses.shape[1]
+
     def rule(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        output, pullback = self.loss(input, target)
+        of_all = self._loss_of_members if self.members else self.loss
+        output, pullback = of_all(input, target, self.reduction)
         return output, lambda grad_output: (pullback(grad_output), NOT_DIFFERENTIATED)
+
+    def _loss_of_members(
+        self, input: Tensor, target: Tensor, reduction: str
+    ) -> tuple[Tensor, Pullback]:
+        """The loss of each member, from the losses of all their samples."""
+        each, pullback = self.loss(input.flatten(0, 1), target.flatten(0, 1), "none")
+        if reduction == "none":
+            shape = (len(input), -1, *each.shape[1:])
+            return each.view(shape), lambda grad: pullback(grad.flatten(0, 1)).view(input.shape)
+        losses = each.view(len(input), -1)
+        count = self.count(target, losses) if reduction == "mean" else 1
+
+        def pullback_members(grad_output: Tensor) -> Tensor:
+            grad = (grad_output / count).unsqueeze(1).expand(losses.shape)
+            return pullback(grad.reshape(each.shape)).view(input.shape)  # type: ignore[no-any-return]
+
+        return losses.sum(1) / count, pullback_members
 
     def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
         """Return the gradient of the latest loss in its input.
 
         Args:
-            grad_outputs: gradient in the loss itself; may be left out for a scalar loss.
+            grad_outputs: gradient in the loss itself; may be left out for a scalar loss, and for
+                one scalar a member.
             needs_input_grad: must be True, since there is nothing else to compute.
 
         Raises:
             RuntimeError: as :meth:`Module.backward`.
         """
+        if self.members and self._calls and not grad_outputs and self.reduction != "none":
+            grad_outputs = tuple(map(torch.ones_like, self._calls[-1][0]))
         return super().backward(*grad_outputs)[0]
 
 
@@ -196,8 +212,8 @@ class MSELoss(Loss):
     Source: reports 000 to 004; :class:`torch.nn.MSELoss`.
     """
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return mse_loss(input, target, self.reduction)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        return mse_loss(input, target, reduction)
 
 
 class L1Loss(Loss):
@@ -211,8 +227,8 @@ class L1Loss(Loss):
     Source: :class:`torch.nn.L1Loss`.
     """
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return l1_loss(input, target, self.reduction)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        return l1_loss(input, target, reduction)
 
 
 class SmoothL1Loss(Loss):
@@ -231,8 +247,8 @@ class SmoothL1Loss(Loss):
         super().__init__(reduction)
         self.beta = beta
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return smooth_l1_loss(input, target, self.reduction, self.beta)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        return smooth_l1_loss(input, target, reduction, self.beta)
 
 
 class HuberLoss(Loss):
@@ -251,5 +267,5 @@ class HuberLoss(Loss):
         super().__init__(reduction)
         self.delta = delta
 
-    def loss(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        return huber_loss(input, target, self.reduction, self.delta)
+    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
+        return huber_loss(input, target, reduction, self.delta)

@@ -1,21 +1,12 @@
 """Module: what every layer, loss and model is, and the explicit backward pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from minifw.nn.rule import (
-    NOT_DIFFERENTIATED,
-    Pullback,
-    as_tuple,
-    forward_pass,
-    modified,
-    versions,
-)
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, as_tuple, forward_pass, modified, versions
 from minifw.nn.tape import Tape
 from minifw.nn.tree import ModuleTree
 
@@ -43,7 +34,7 @@ class Module(ModuleTree):
     """
 
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
-    _backward_hooks: dict[_Handle, Callable[..., Any]]
+    _backward_hooks: dict["_Handle", Callable[..., Any]]
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
@@ -130,7 +121,7 @@ class Module(ModuleTree):
 
         return output, pullback_and_hooks
 
-    def register_full_backward_hook(self, hook: Callable[..., Any]) -> _Handle:
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> "_Handle":
         """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
 
         So the gradient of any tensor in between can be read, since each is the output of a module,
@@ -226,7 +217,7 @@ class Module(ModuleTree):
 class _Handle:
     """What takes a hook away."""
 
-    def __init__(self, hooks: dict[_Handle, Callable[..., Any]]) -> None:
+    def __init__(self, hooks: dict["_Handle", Callable[..., Any]]) -> None:
         self._hooks = hooks
 
     def remove(self) -> None:

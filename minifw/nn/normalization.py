@@ -8,7 +8,7 @@ from torch import Tensor
 
 from minifw.nn.module import Module
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import Pullback, parametric_rule, widened
+from minifw.nn.rule import ALL, Grads, Needs, Pullback, parametric_rule, widened
 
 __all__ = ["LayerNorm", "layer_norm"]
 
@@ -58,9 +58,7 @@ def normalize(
     if bias is not None:
         output = output + bias
 
-    def pullback(
-        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
-    ) -> tuple[Tensor | None, ...]:
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         grad_input = grad_weight = grad_bias = None
         if needs_input_grad[0]:
             grad = grad_output if weight is None else grad_output * weight
@@ -90,7 +88,8 @@ def layer_norm(
 
     Shape:
         - input and output: (\\*, normalized_shape).
-        - weight and bias: normalized_shape.
+        - weight and bias: normalized_shape; with one more dimension in front, that of the members
+          of a stack, input and output have it too.
 
     Raises:
         RuntimeError: normalized_shape is empty or not the end of the input's shape; dtypes differ.
@@ -102,22 +101,21 @@ def layer_norm(
             "normalized_shape must be the input's last dimensions, at least one"
         )
     size = math.prod(shape)
-    rows = input.reshape(math.prod(input.shape[: -len(shape)]), size)
+    members = () if weight is None else weight.shape[: -len(shape)]
+    rows = input.reshape(*members, math.prod(input.shape[len(members) : -len(shape)]), size)
     output, pullback_rows = normalize(
         rows,
-        moments_over(rows, (1,)),
-        (1,),
-        None if weight is None else weight.reshape(size),
-        None if bias is None else bias.reshape(size),
-        (0,),
+        moments_over(rows, (-1,)),
+        (-1,),
+        None if weight is None else weight.reshape(*members, 1, size),
+        None if bias is None else bias.reshape(*members, 1, size),
+        (-2,),
         eps,
     )
 
-    def pullback(
-        grad_output: Tensor, needs_input_grad: Sequence[bool] = (True, True, True)
-    ) -> tuple[Tensor | None, ...]:
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
-        shapes = (input.shape, shape, shape)
+        shapes = (input.shape, (*members, *shape), (*members, *shape))
         return tuple(
             None if grad is None else grad.view(of) for grad, of in zip(grads, shapes, strict=True)
         )

@@ -1,7 +1,5 @@
 """Rectifiers: activations close to 0 below 0 and to x above it, each beside its derivative."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -11,19 +9,9 @@ from minifw.nn.module import Module
 from minifw.nn.rule import Pullback, refuse_inplace, widened
 
 __all__ = [
-    "ELU",
-    "GELU",
-    "LeakyReLU",
-    "ReLU",
-    "SiLU",
-    "Softplus",
-    "elu",
-    "gelu",
-    "leaky_relu",
-    "relu",
-    "silu",
-    "softplus",
-]
+    "ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Softplus", "elu", "gelu", "leaky_relu", "relu",
+    "silu", "softplus",
+]  # fmt: skip
 
 
 def relu(input: Tensor) -> tuple[Tensor, Pullback]:

@@ -6,14 +6,11 @@ lives in that closure, so it belongs to the call and not to the module: a module
 called several times before its backward passes, is right by construction.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import threading
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,9 +20,14 @@ from minifw.nn.parameter import Parameter
 if TYPE_CHECKING:
     from minifw.nn.tape import Tape
 
-__all__ = ["NOT_DIFFERENTIATED", "Pullback", "no_grad", "parametric_rule"]
+__all__ = ["ALL", "NOT_DIFFERENTIATED", "Grads", "Needs", "Pullback", "no_grad", "parametric_rule"]
 
 Pullback = Callable[..., Any]
+
+# Of a function of an input, a weight and a bias: which gradients are needed, and what comes back.
+Needs = tuple[bool, bool, bool]
+ALL: Needs = (True, True, True)
+Grads = tuple[Tensor | None, ...]
 
 # What a pullback returns for an input that has influence but that it does not differentiate, as a
 # loss for its target. None, in contrast, says that there is no influence and nothing is lost.
@@ -35,7 +37,7 @@ NOT_DIFFERENTIATED: Any = object()
 class _ForwardPass(threading.local):
     """What the modules called in this thread have to know of the pass that they are part of."""
 
-    tape: Tape | None = None  # of the composed module whose forward is running
+    tape: "Tape | None" = None  # of the composed module whose forward is running
     recording: bool = True
 
 
@@ -55,12 +57,7 @@ class no_grad(contextlib.ContextDecorator):  # noqa: N801 -- torch's name
         self._before.append(forward_pass.recording)
         forward_pass.recording = False
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         forward_pass.recording = self._before.pop()
 
 
@@ -90,7 +87,8 @@ def parametric_rule(
     output, pullback = function(input, weight=weight_data, bias=bias_data, **options)
     then = 0 if weight_data is None else version(weight_data)
 
-    def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Tensor | None:
+    # A simple annotation: those of an inner function are evaluated in every call of the outer.
+    def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Any:
         if weight_data is not None and version(weight_data) != then:
             raise RuntimeError(modified("a weight", weight_data))
         grad_input, grad_weight, grad_bias = pullback(
@@ -105,7 +103,7 @@ def parametric_rule(
             weight.add_grad(grad_weight)  # type: ignore[union-attr]
         if grad_bias is not None:
             bias.add_grad(grad_bias)  # type: ignore[union-attr]
-        return cast("Tensor | None", grad_input)
+        return grad_input
 
     return output, pull_and_add
 

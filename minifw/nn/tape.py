@@ -123,7 +123,9 @@ class Tape:
                         raise RuntimeError(not_differentiated(module))
                     lost.add(id(value))
                 elif type(value) is Parameter:
-                    _add_to_parameter(value, grad)
+                    if grad is not None and value.requires_grad:
+                        # A rule may hand on the tensor that it was given; this one is its own.
+                        value.add_grad(grad.clone())
                 else:
                     _accumulate(grads, value, grad)
         self._known.clear()
@@ -152,9 +154,3 @@ def _accumulate(grads: dict[int, Tensor], tensor: object, grad: Tensor | None) -
     if grad is not None:
         key = id(tensor)
         grads[key] = grads[key] + grad if key in grads else grad
-
-
-def _add_to_parameter(parameter: Parameter, grad: Tensor | None) -> None:
-    if grad is not None and parameter.requires_grad:
-        # A rule may hand on the tensor that it was given; a parameter's gradient is its own.
-        parameter.add_grad(grad.clone())

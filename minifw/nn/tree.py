@@ -21,9 +21,11 @@ class ModuleTree:
 
     Attributes:
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
+        members (int | None): how many models it is a stack of; None if it is no stack.
     """
 
     training: bool = True
+    members: int | None = None
     _buffers: dict[str, bool]
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -62,8 +64,7 @@ class ModuleTree:
 
     def children(self) -> Iterator["Module"]:
         """The modules assigned to this one, each once."""
-        for _, child in self.named_children():
-            yield child
+        return (child for _, child in self.named_children())
 
     def _named_places(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """Every path that leads to a module; a shared module has several."""
@@ -81,27 +82,20 @@ class ModuleTree:
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it, each once."""
-        for _, module in self.named_modules():
-            yield module
-
-    def _named_parameter_places(self) -> Iterator[tuple[str, Parameter]]:
-        for path, module in self._named_places():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter):
-                    yield (f"{path}.{name}" if path else name), value
+        return (module for _, module in self.named_modules())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters of this module and all below it, each once, with its path."""
         seen: set[int] = set()
-        for path, parameter in self._named_parameter_places():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield path, parameter
+        for path, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield (f"{path}.{name}" if path else name), value
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters of this module and all below it, each once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
+        return (parameter for _, parameter in self.named_parameters())
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Assign ``tensor`` as state that is not trained; :meth:`to` moves and casts it.
@@ -139,8 +133,7 @@ class ModuleTree:
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers of this module and all below it, each once."""
-        for _, buffer in self.named_buffers():
-            yield buffer
+        return (buffer for _, buffer in self.named_buffers())
 
     def apply(self, function: Callable[["Module"], object]) -> Self:
         """Call ``function`` on every module below this one, then on this one, as torch does."""

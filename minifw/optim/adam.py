@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.optim.optimizer import Optimizer, expect
+from minifw.optim.optimizer import Group, Optimizer, Parameters, Tensors, expect
 
 __all__ = ["Adam"]
 
@@ -65,7 +65,7 @@ class Adam(Optimizer):
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
         )
-        self._blocks: dict[Parameter, tuple[list[Parameter], list[_Block]]] = {}
+        self._blocks: dict[Parameter, tuple[Parameters, list[_Block]]] = {}
 
     def check(self, settings: Mapping[str, Any]) -> None:
         super().check(settings)
@@ -73,13 +73,7 @@ class Adam(Optimizer):
         for index, beta in enumerate(settings["betas"]):
             expect(0 <= beta < 1, f"beta parameter at index {index}", beta, "a number in [0, 1)")
 
-    def update(
-        self,
-        group: dict[str, Any],
-        trained: list[Parameter],
-        params: list[Tensor],
-        grads: list[Tensor],
-    ) -> None:
+    def update(self, group: Group, trained: Parameters, params: Tensors, grads: Tensors) -> None:
         if group["weight_decay"] and group["decoupled_weight_decay"]:
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         elif group["weight_decay"]:
@@ -88,18 +82,14 @@ class Adam(Optimizer):
         states = [self.state.setdefault(parameter, {"step": 0}) for parameter in trained]
         held, blocks = self._blocks.get(trained[0], ([], []))
         if held != trained or not all(block.holds(states, names) for block in blocks):
-            # Those that have taken the same steps make a block; a large one is a block by itself.
-            alike: dict[Any, list[int]] = {}
+            alike: dict[Any, list[int]] = {}  # those that have taken the same steps make a block
             for index, (state, data) in enumerate(zip(states, params, strict=True)):
-                kind = (state["step"], data.dtype, data.device, data.numel() > _LARGE and index)
+                kind = (state["step"], data.dtype, data.device)
                 alike.setdefault(kind, []).append(index)
             blocks = [_Block(indices, states, names, params) for indices in alike.values()]
             self._blocks[trained[0]] = trained, blocks
         for block in blocks:
             block.step(group, states, params, grads)
-
-
-_LARGE = 2**16  # entries, from which on the arithmetic takes longer than calling it
 
 
 class _Block:
@@ -110,50 +100,45 @@ class _Block:
     """
 
     def __init__(
-        self,
-        indices: list[int],
-        states: list[dict[str, Any]],
-        names: list[str],
-        params: list[Tensor],
+        self, indices: list[int], states: list[Group], names: list[str], params: Tensors
     ) -> None:
         self._indices = indices
-        self._whole: list[Tensor] = []
-        self._parts: dict[str, list[Tensor]] = {}
-        sizes = [params[index].numel() for index in indices]
-        for name in [*names, "scratch"]:
-            whole = params[indices[0]].new_zeros(sum(sizes))
-            self._whole.append(whole)
-            self._parts[name] = [
-                part.view(params[index].shape)
-                for index, part in zip(indices, torch.split(whole, sizes), strict=True)
-            ]
+        self._like = params[indices[0]]
+        self._shapes = [params[index].shape for index in indices]
+        self._whole: Tensors = []
+        self._parts: dict[str, Tensors] = {}
         for name in names:
+            whole, self._parts[name] = self._lay_out()
+            self._whole.append(whole)
             for index, part in zip(indices, self._parts[name], strict=True):
                 if name in states[index]:
                     part.copy_(states[index][name])
                 states[index][name] = part
+        # For the gradients and what is made of them; a large one is not worth keeping.
+        self._scratch = self._lay_out() if self._whole[0].numel() < 2**18 else None
 
-    def holds(self, states: list[dict[str, Any]], names: list[str]) -> bool:
-        """Whether the moments in ``states`` are its own."""
-        for name in names:
-            for index, part in zip(self._indices, self._parts.get(name, []), strict=True):
-                if states[index].get(name) is not part:
-                    return False
-        return len(self._parts) == len(names) + 1
+    def _lay_out(self) -> tuple[Tensor, Tensors]:
+        """Zeros for all parameters, end to end, and cut up as they are."""
+        sizes = [shape.numel() for shape in self._shapes]
+        whole = self._like.new_zeros(sum(sizes))
+        cut = zip(torch.split(whole, sizes), self._shapes, strict=True)
+        return whole, [part.view(shape) for part, shape in cut]
 
-    def step(
-        self,
-        group: dict[str, Any],
-        states: list[dict[str, Any]],
-        params: list[Tensor],
-        grads: list[Tensor],
-    ) -> None:
+    def holds(self, states: list[Group], names: list[str]) -> bool:
+        """Whether the moments in ``states`` are its own, and it has no others."""
+        return len(self._whole) == len(names) and all(
+            states[index].get(name) is part
+            for name in names
+            for index, part in zip(self._indices, self._parts[name], strict=True)
+        )
+
+    def step(self, group: Group, states: list[Group], params: Tensors, grads: Tensors) -> None:
         """Change its moments by the gradients, and the parameters by its moments."""
         for index in self._indices:
             states[index]["step"] += 1
         step, (beta1, beta2) = states[self._indices[0]]["step"], group["betas"]
-        mean, variance, *largest, scratch = self._whole
-        parts = self._parts["scratch"]
+        mean, variance, *largest = self._whole
+        scratch, parts = self._scratch or self._lay_out()
         torch._foreach_copy_(parts, [grads[index] for index in self._indices])
         mean.lerp_(scratch, 1 - beta1)
         variance.mul_(beta2).addcmul_(scratch, scratch, value=1 - beta2)
@@ -161,9 +146,5 @@ class _Block:
             variance = torch.maximum(maximum, variance, out=maximum)
         denominator = torch.sqrt(variance, out=scratch)  # the gradient has been used
         denominator.div_((1 - beta2**step) ** 0.5).add_(group["eps"])
-        torch._foreach_addcdiv_(
-            [params[index] for index in self._indices],
-            self._parts["exp_avg"],
-            parts,
-            value=-(group["lr"] / (1 - beta1**step)),
-        )
+        rate, params = -(group["lr"] / (1 - beta1**step)), [params[i] for i in self._indices]
+        torch._foreach_addcdiv_(params, self._parts["exp_avg"], parts, value=rate)

@@ -14,16 +14,9 @@ from typing import Any, SupportsFloat
 from minifw.optim.optimizer import Optimizer, expect
 
 __all__ = [
-    "ConstantLR",
-    "CosineAnnealingLR",
-    "ExponentialLR",
-    "InverseTimeLR",
-    "LRScheduler",
-    "LambdaLR",
-    "MultiStepLR",
-    "ReduceLROnPlateau",
-    "StepLR",
-]
+    "ConstantLR", "CosineAnnealingLR", "ExponentialLR", "InverseTimeLR", "LRScheduler", "LambdaLR",
+    "MultiStepLR", "ReduceLROnPlateau", "StepLR",
+]  # fmt: skip
 
 
 class LRScheduler:

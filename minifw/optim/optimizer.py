@@ -8,7 +8,11 @@ from torch import Tensor
 
 from minifw.nn.parameter import Parameter
 
-__all__ = ["Optimizer", "expect"]
+__all__ = ["Group", "Optimizer", "Parameters", "Tensors", "expect"]
+
+Group = dict[str, Any]  # settings of some parameters, and they under "params"
+Parameters = list[Parameter]
+Tensors = list[Tensor]
 
 
 def expect(valid: bool, name: str, value: object, expected: str) -> None:
@@ -47,7 +51,7 @@ class Optimizer:
         self.check(defaults)
         self.defaults = defaults
         self.state: dict[Parameter, dict[str, Any]] = {}
-        self.param_groups: list[dict[str, Any]] = []
+        self.param_groups: list[Group] = []
         if isinstance(params, Parameter):
             raise TypeError("optimizer expects a list of Parameters or dicts, got one Parameter")
         listed: list[Any] = list(params)
@@ -121,13 +125,7 @@ class Optimizer:
                 self.update(group, trained, params, grads)
         return loss
 
-    def update(
-        self,
-        group: dict[str, Any],
-        trained: list[Parameter],
-        params: list[Tensor],
-        grads: list[Tensor],
-    ) -> None:
+    def update(self, group: Group, trained: Parameters, params: Tensors, grads: Tensors) -> None:
         """Change the parameters of one group, all of them at once.
 
         Args:

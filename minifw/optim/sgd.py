@@ -5,10 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.optim.optimizer import Optimizer, expect
+from minifw.optim.optimizer import Group, Optimizer, Parameters, Tensors, expect
 
 __all__ = ["SGD"]
 
@@ -72,13 +71,7 @@ class SGD(Optimizer):
                 f"got momentum {momentum} and dampening {dampening}"
             )
 
-    def update(
-        self,
-        group: dict[str, Any],
-        trained: list[Parameter],
-        params: list[Tensor],
-        grads: list[Tensor],
-    ) -> None:
+    def update(self, group: Group, trained: Parameters, params: Tensors, grads: Tensors) -> None:
         momentum = group["momentum"]
         if group["weight_decay"]:
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
