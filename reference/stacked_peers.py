@@ -71,9 +71,9 @@ def _jax_vmap_scan(weights: list[Any], batches: tuple[Any, Any]) -> Any:
 
 
 def _minifw_stack(job: Job) -> Trainer:
-    stack: Any = getattr(minifw, "stack", None)
-    model = stack([member.model(minifw.nn) for member in job.members()])
-    criterion, optimizer = minifw.nn.MSELoss(), minifw.optim.SGD(model.parameters(), lr=LR)
+    models = [member.model(minifw.nn) for member in job.members()]
+    model, criterion = minifw.stack(models), minifw.stack([minifw.nn.MSELoss()] * len(models))
+    optimizer = minifw.optim.SGD(model.parameters(), lr=LR)
     pairs = list(zip(job.inputs, job.targets, strict=True))
 
     def epoch() -> Array:
@@ -85,6 +85,7 @@ def _minifw_stack(job: Job) -> Trainer:
 
 
 STACKED_PEERS = {
+    "minifw": Peer("minifw.stack", _minifw_stack),
     "pytorch": Peer("eager, one network after the other", _one_after_the_other),
     "pytorch-vmap": Peer("torch.func: vmap of functional_call's gradient", _torch_vmap),
     "numpy": Peer("batched matrix products, written by hand", numpy_job),
@@ -93,5 +94,3 @@ STACKED_PEERS = {
         "jit of an epoch, by vmap over scan", partial(jax_job, scan=_jax_vmap_scan), ("jax",)
     ),
 }
-if hasattr(minifw, "stack"):
-    STACKED_PEERS = {"minifw": Peer("minifw.stack", _minifw_stack), **STACKED_PEERS}

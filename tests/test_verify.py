@@ -115,7 +115,9 @@ def test_rows_are_chosen_by_name_and_written(
 def test_the_list_names_cases_and_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert "run of relu-mse in float64" in listed["cases"]
+    assert "run of relu-mse in float64" in listed["runs"]
+    assert len(listed["cases"]) > 200
+    assert len(listed["units"]) > 50
     assert {"accumulated", "witnesses", "fuzzing"} <= set(listed["checks"])
 
 
