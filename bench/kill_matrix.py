@@ -39,7 +39,7 @@ __all__ = [
     "unit_fails",
 ]
 
-EXAMPLES = 15  # of the fuzzer, on each row
+EXAMPLES = 8  # of the fuzzer, on each row
 
 LAYER_CHECKS = (*CHECKS, "witnesses", "gradcheck", "fuzzing")
 UNIT_CHECKS = tuple(dict.fromkeys(name for unit in UNITS for name in unit.checks))

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from bench.equivalence.example import Example
 
-__all__ = ["POWER_AT", "Status", "Verdict", "failures", "judge", "largest", "nearer", "overall"]
+__all__ = [
+    "POWER_AT",
+    "ROUGHEST",
+    "Status",
+    "Verdict",
+    "failures",
+    "judge",
+    "largest",
+    "nearer",
+    "overall",
+]
 
 # The relative error whose detection is reported as power.
 POWER_AT = 1e-5
