@@ -1,9 +1,12 @@
 """The README shows what is so."""
 
+import shlex
 from pathlib import Path
 
 import torch
 
+from bench.faults import FAULTS
+from bench.verify import main
 from minifw import nn
 
 ROOT = Path(__file__).parents[1]
@@ -12,6 +15,24 @@ ROOT = Path(__file__).parents[1]
 def test_the_table_is_the_one_in_results():
     table = (ROOT / "results" / "comparison.md").read_text(encoding="utf-8").strip()
     assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_verdict_is_what_the_command_prints(capsys):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = readme.split("```sh\n.venv/bin/python bench/verify.py --subject ")[1].split("```")[0]
+    arguments = shlex.split(command.replace("\\\n", " "))
+    subject = f"{ROOT}/{arguments[0]}"
+    assert main(["--subject", subject, *arguments[1:], "--max-examples", "5"]) == 1
+    printed = capsys.readouterr().out
+    verdict = readme.split("```text\n")[1].split("```")[0]
+    for line in verdict.replace("python bench/", "").splitlines():
+        # As far as the entry; the last digits are the machine's, the number of examples luck.
+        assert line.strip().partition(" (")[0][:20] in printed
+
+
+def test_the_number_of_faults_is_that_of_the_catalogue():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{len(FAULTS)} deliberate faults" in readme
 
 
 def test_the_layer_and_the_module_in_it_equal_autograd():
