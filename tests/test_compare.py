@@ -128,48 +128,6 @@ def test_list_shows_every_recipe(capsys, as_json):
         assert recipe.name in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--recipes", "relu"], "relu-mse"),
-        (["--frameworks", "jax"], "minifw"),
-        (["--seeds", "0"], "at least 1, got '0'"),
-        (["--seeds", "many"], "at least 1, got 'many'"),
-        (["--epochs", "-1"], "at least 1, got '-1'"),
-        (["--jobs", "0"], "at least 1"),
-        (["--threads", "0"], "at least 1"),
-        (["--device", "abacus"], "abacus"),
-        (["--dtype", "int8"], "float64"),
-        (["--initialisation", "zeros"], "default"),
-        (["--speed", "high"], "--speed"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, named):
-    with pytest.raises(SystemExit) as stop:
-        compare.main([*arguments, "--output-dir", str(tmp_path)])
-    printed = capsys.readouterr()
-    assert stop.value.code == 2
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert named in printed.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_output_folder_that_cannot_be_written_is_refused_before_any_run(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(compare, "sweep", None)  # a run would fail
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(SystemExit) as stop:
-        compare.main([*SHORT, "--output-dir", str(tmp_path / "file" / "results")])
-    assert stop.value.code == 2
-    message = capsys.readouterr().err
-    assert len(message.splitlines()) == 1
-    assert "cannot write to the output folder" in message
-    assert "--output-dir" in message
-
-
 def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, capsys, monkeypatch):
     arguments = [*SHORT, "--output-dir", str(tmp_path)]
     compare.main(arguments)
@@ -182,16 +140,6 @@ def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, caps
     with pytest.raises(MemoryError):
         compare.main([*arguments, "--seeds", "1"])
     assert earlier == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-
-
-def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(compare, "sweep", interrupt)
-    assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_as_a_script():

@@ -233,57 +233,6 @@ def test_list_shows_every_peer(capsys, as_json):
         assert name in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--parts", "speed"], "network"),
-        (["--peers", "tensorflow"], "tinygrad"),
-        (["--stacks", "0"], "at least 1, got '0'"),
-        (["--rounds", "many"], "at least 1, got 'many'"),
-        (["--processes", "0"], "at least 1"),
-        (["--threads", "0"], "at least 1"),
-        (["--threads", "1000"], "--threads"),
-        (["--fail-below", "0"], "above 0, got '0'"),
-        (["--fail-below", "nan"], "above 0, got 'nan'"),
-        (["--fail-above-import", "soon"], "above 0, got 'soon'"),
-        (["--speed", "high"], "--speed"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, named):
-    with pytest.raises(SystemExit) as stop:
-        peers.main([*arguments, "--output-dir", str(tmp_path)])
-    printed = capsys.readouterr()
-    assert stop.value.code == 2
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert named in printed.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_output_folder_that_cannot_be_written_is_refused_before_any_run(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(peers, "_run", None)  # a run would fail
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(SystemExit) as stop:
-        peers.main([*SHORT, "--output-dir", str(tmp_path / "file" / "results")])
-    assert stop.value.code == 2
-    message = capsys.readouterr().err
-    assert len(message.splitlines()) == 1
-    assert "--output-dir" in message
-
-
-def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(peers, "_run", interrupt)
-    assert peers.main([*SHORT, "--output-dir", str(tmp_path)]) == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_runs_as_a_script(tmp_path):
     printed = subprocess.run(
         [sys.executable, "bench/peers.py", *NETWORK, "--json", "--output-dir", str(tmp_path)],

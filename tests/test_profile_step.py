@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import torch
 
 from bench import profile_step
@@ -68,47 +67,6 @@ def test_prints_a_table_and_writes_it(tmp_path, capsys):
     for shown in ("aten::addmm", "whole step", "batch 100", "2 rounds"):
         assert shown in printed.out
         assert shown in (folder / "profile.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["relu"], "relu-mse"),
-        (["--rounds", "0"], "at least 1, got '0'"),
-        (["--speed"], "--speed"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, named):
-    with pytest.raises(SystemExit) as stop:
-        profile_step.main([*arguments, "--output-dir", str(tmp_path)])
-    printed = capsys.readouterr()
-    assert stop.value.code == 2
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert named in printed.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_output_folder_that_cannot_be_written_is_refused_before_any_run(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(profile_step, "in_fresh_process", None)  # a run would fail
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(SystemExit) as stop:
-        profile_step.main(["--output-dir", str(tmp_path / "file" / "results")])
-    assert stop.value.code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(profile_step, "in_fresh_process", interrupt)
-    assert profile_step.main(["--output-dir", str(tmp_path)]) == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_as_a_script(tmp_path):

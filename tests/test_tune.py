@@ -95,55 +95,6 @@ def test_list_shows_every_grid(capsys, as_json):
             assert shown in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ([], "early-stopping"),
-        (["relu-mse"], "early-stopping"),
-        (["early-stopping", "--folds", "1"], "at least 2, got '1'"),
-        (["early-stopping", "--folds", "1001", "--jobs", "1"], "1000 training points"),
-        (["early-stopping", "--seed", "-1"], "at least 0, got '-1'"),
-        (["early-stopping", "--epochs", "some"], "at least 1, got 'some'"),
-        (["early-stopping", "--jobs", "0"], "at least 1"),
-        (["early-stopping", "--framework", "jax"], "minifw"),
-        (["early-stopping", "--speed", "high"], "--speed"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, capsys, arguments, named):
-    with pytest.raises(SystemExit) as stop:
-        tune.main([*arguments, "--output-dir", str(tmp_path)])
-    printed = capsys.readouterr()
-    assert stop.value.code == 2
-    assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1
-    assert named in printed.err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_output_folder_that_cannot_be_written_is_refused_before_any_run(
-    tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(tune, "_runs", None)  # a run would fail
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(SystemExit) as stop:
-        tune.main([*SHORT, "--output-dir", str(tmp_path / "file" / "results")])
-    assert stop.value.code == 2
-    message = capsys.readouterr().err
-    assert len(message.splitlines()) == 1
-    assert "--output-dir" in message
-
-
-def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tune, "_runs", interrupt)
-    assert tune.main([*SHORT, "--output-dir", str(tmp_path)]) == 130
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_runs_as_a_script():
     help_text = subprocess.run(
         [sys.executable, "bench/tune.py", "--help"],
