@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 import minifw
 from bench.equivalence.example import DTYPES, Example, draw_inputs
@@ -354,7 +355,8 @@ class _Moving(TorchDispatchMode):
         result, schema = function(*args, **kwargs or {}), function._schema
         if schema.name in _COPIES or any(returned.alias_info for returned in schema.returns):
             return result
-        return self.move(result) if isinstance(result, Tensor) else result
+        # Of a tuple, as of batch normalisation and its backward pass, each.
+        return tree_map_only(Tensor, self.move, result)
 
 
 def first_line(error: Exception) -> str:

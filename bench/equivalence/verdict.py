@@ -31,7 +31,8 @@ POWER_AT = 1e-5
 # by more than luck: 4 is room for luck.
 MULTIPLE = 4.0
 # A rule made of several operations rounds where one kernel of PyTorch's does not: what the rule's
-# own roundings explain is excused, up to this multiple. A rule that is rougher is a worse one.
+# own roundings explain (of which a sum has more than one) is excused, up to this multiple of what
+# PyTorch's do. A rule that is rougher is a worse one.
 ROUGHEST = 16.0
 # Where PyTorch happens to err by nothing, or keeps more digits inside of a kernel than a rule made
 # of several operations can: two units in the last place of the largest entry, or one rounding of a
@@ -212,8 +213,9 @@ def _judge_numbers(
     size = max(top, cotangent) if name.endswith(".grad") else top
     floor = max(FLOOR_ULP * unit, FLOOR_EPS * torch.finfo(dtype).eps * size)
     floor = FLOAT64 * size if dtype == torch.float64 else floor
-    excused = min(ROUGHEST * max(own, unit), farthest(rough))
-    bound = max(MULTIPLE * own, farthest(shaken), excused) + floor
+    explained = max(own, farthest(shaken))
+    excused = min(ROUGHEST * max(explained, unit), MULTIPLE * farthest(rough))
+    bound = max(MULTIPLE * own, explained, excused) + floor
     place = torch.unravel_index(error.argmax(), error.shape)
     where = tuple(int(index) for index in place)
     absolute = error[where].item()
