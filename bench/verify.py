@@ -361,6 +361,12 @@ def _conclude(
         f"{len(reports) - len(bad)} of {len(reports)} cases, units and runs PASSED or SKIPPED, "
         f"in {examples:,} examples and steps; {arguments.max_examples} fuzzed examples a case."
     ]
+    exceptions = {(c.module, *item) for c in CASES for item in c.exceptions.items()}
+    conclusion += [
+        f"Not checked of {module}: {name}; {reason}."
+        for module, name, reason in sorted(exceptions)
+        if any(report.name.startswith(module) for report in reports)
+    ]
     if matrix:
         faults = len(matrix.kills)
         conclusion += [

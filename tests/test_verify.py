@@ -112,6 +112,23 @@ def test_rows_are_chosen_by_name_and_written(
     assert len(rows) == 3  # a head, and one for each shape
 
 
+def test_json_is_strict_and_says_what_was_skipped_and_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    argv = ["--only", "LayerNorm(5)-4x5", "--max-examples", "0", "--json"]
+    assert main(argv) == 0
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is no JSON")
+
+    printed = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    (report,) = printed["reports"]
+    skipped = {entry["check"]: entry["reason"] for entry in report["skipped"]}
+    assert "overflow" in skipped["largest"]
+    assert main(argv[:-1]) == 0
+    assert "Not checked of LayerNorm: largest; " in capsys.readouterr().out
+
+
 def test_the_list_names_cases_and_checks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

@@ -1,8 +1,9 @@
 """Reports: the verdicts of all checks of one comparison, summed up tensor by tensor."""
 
 import functools
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -116,29 +117,39 @@ class Report:
         return "\n".join(self.lines())
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain values, for JSON."""
-        table = self.table()
+        """The report as plain values, for JSON, which has no number that is not finite."""
+        skipped = {(v.check, v.reason) for v in self.verdicts if v.status == Status.SKIPPED}
         return {
             "name": self.name,
             "status": str(self.status),
             "examples": self.examples,
-            "tensors": table.to_dict(orient="records"),
-            "witnesses": [testimony.as_dict() for testimony in self.testimonies],
+            "tensors": [_plain(row) for row in self.table().to_dict(orient="records")],
+            "witnesses": [_plain(testimony.as_dict()) for testimony in self.testimonies],
             "gradcheck": self.gradcheck,
             "failures": [
-                {
-                    "tensor": v.tensor,
-                    "check": v.check,
-                    "status": str(v.status),
-                    "reason": v.reason,
-                    "where": list(v.where),
-                    "actual": v.actual,
-                    "expected": v.expected,
-                    "example": str(v.example),
-                }
+                _plain(
+                    {
+                        "tensor": v.tensor,
+                        "check": v.check,
+                        "status": str(v.status),
+                        "reason": v.reason,
+                        "where": list(v.where),
+                        "actual": v.actual,
+                        "expected": v.expected,
+                        "example": str(v.example),
+                    }
+                )
                 for v in self.failures
             ],
+            "skipped": [{"check": check, "reason": reason} for check, reason in sorted(skipped)],
         }
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(name): str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
 
 
 def by_class(reports: Sequence[Report]) -> pd.DataFrame:
