@@ -239,7 +239,8 @@ def _verify_run(recipe: str, dtype: str, epochs: int) -> Report:
     """Train one recipe in lockstep, in a worker process."""
     torch.set_num_threads(1)
     run = lockstep(RECIPES[recipe], epochs=epochs, dtype=dtype)
-    cause = run.cause or Verdict("weights", Status.PASSED, relative=run.apart)
+    apart = Verdict("weights", Status.PASSED, absolute=run.apart, relative=run.apart)
+    cause = run.cause or apart
     verdict = replace(
         cause,
         check=f"lockstep, step {run.parted}" if run.parted else "lockstep",
