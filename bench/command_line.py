@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["Parser", "at_least", "cores", "device", "print_table", "progress_bar"]
+__all__ = ["Parser", "at_least", "cores", "device", "percent", "print_table", "progress_bar"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +36,19 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def percent(text: str) -> float:
+    """The type of an argument that is a share below 1, written as 10% or as 10."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1
+    if not 0 <= number < 100:
+        raise argparse.ArgumentTypeError(
+            f"expected a percentage of at least 0 and below 100, such as 10%, got {text!r}"
+        )
+    return number / 100
 
 
 def device(text: str) -> str:

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 from rich.console import Console
+from rich.progress import Progress
 
 from bench import figures, tables
-from bench.command_line import Parser, at_least, cores, device, print_table, progress_bar
+from bench.baseline import BaselineError, changes, read_baseline, readable_changes, slower
+from bench.cluster import ClusterError
+from bench.command_line import Parser, at_least, cores, device, percent, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
-from bench.sweep import STACK, Finished, Settings, Task, sweep
+from bench.provenance import provenance
+from bench.resume import resume
+from bench.store import FILE, History, HistoryError
+from bench.sweep import STACK, Finished, Settings, Task
 from bench.timing import time_epochs
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES
@@ -25,15 +30,21 @@ __all__ = ["main"]
 
 EXAMPLES = """\
 examples:
-  python bench/compare.py                                  all recipes, 10 seeds, on every core
+  python bench/compare.py                                  all recipes, 20 seeds, on every core
   python bench/compare.py --quick                          a first look in half a minute
   python bench/compare.py --recipes relu-mse xavier-tanh --seeds 30
   python bench/compare.py --dtype float64 --epochs 50 --output-dir /tmp/float64
   python bench/compare.py --initialisation default         each framework's own first weights
   python bench/compare.py --quick --json > table.json      the table, for a program
+  python bench/compare.py --baseline before.json --fail-on-regression 10%
+  python bench/compare.py --scheduler tcp://192.0.2.7:8786 the runs on a Dask cluster
+
+Every finished run is kept at once in history.sqlite in the output folder. The same command, after
+an interrupt or a crash, does only what is missing, and ends with the same table. bench/history.py
+lists and exports what is kept.
 
 exit codes:
-  0  good    1  accuracies differ    2  wrong usage    130  interrupted
+  0  good    1  accuracies differ    2  wrong usage    3  slower than allowed    130  interrupted
 """
 
 # Averaged over seeds, in points of test accuracy: both frameworks train from the same weights over
@@ -56,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         help="recipes to run; --list shows them (default: all)")  # fmt: skip
     add("--frameworks", nargs="+", choices=list(FRAMEWORKS), default=list(FRAMEWORKS),
         metavar="NAME", help="minifw, pytorch (default: both)")  # fmt: skip
-    add("--seeds", type=at_least(1), metavar="N", help="seeds 0 to N-1 (default: 10; quick: 2)")
+    add("--seeds", type=at_least(1), metavar="N", help="seeds 0 to N-1 (default: 20; quick: 2)")
     add("--epochs", type=at_least(1), metavar="N",
         help=f"epochs a run (default: each recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
     add("--initialisation", choices=INITIALISATIONS, default="recipe",
@@ -69,10 +80,20 @@ def _parser() -> argparse.ArgumentParser:
         f"recipe as stacks of up to {STACK}, the timed epochs one network")  # fmt: skip
     add("--threads", type=at_least(1), default=1, metavar="N",
         help="threads of torch in each (default: 1)")  # fmt: skip
+    add("--scheduler", metavar="ADDRESS",
+        help="do the runs on the workers of the Dask scheduler at ADDRESS; the timings are made "
+        "here")  # fmt: skip
     add("--device", type=device, default="cpu", help="torch device (default: cpu)")
     add("--dtype", choices=DTYPES, default="float32", help="default: float32")
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and figures (default: results)")  # fmt: skip
+    add("--fresh", action="store_true",
+        help="do all runs anew, in place of the same ones in the history; its others stay")  # fmt: skip
+    add("--baseline", type=Path, metavar="FILE",
+        help="show what has changed since an earlier comparison.json")  # fmt: skip
+    add("--fail-on-regression", type=percent, metavar="PERCENT",
+        help="exit with 3 if, in any recipe, minifw's speed relative to PyTorch's is lower than "
+        "the baseline's by more than PERCENT, all of its 95%% interval included")  # fmt: skip
     add("--quick", action="store_true",
         help=f"2 seeds, {QUICK_EPOCHS} epochs, 5 rounds, unless given")  # fmt: skip
     add("--list", action="store_true", help="list the recipes and stop")
@@ -91,43 +112,61 @@ def _list_recipes(console: Console, as_json: bool) -> None:
         print_table(console, pd.DataFrame(rows))
 
 
+def _timings(
+    arguments: argparse.Namespace, settings: Settings, history: History, progress: Progress
+) -> pd.DataFrame:
+    """Seconds of an epoch: a row a recipe and round, a column a framework."""
+    bar = progress.add_task("timing", total=100)
+    # One process at a time, nothing beside it; the sweep's, which have all imported and warm.
+    one_by_one = Parallel(n_jobs=arguments.jobs, pre_dispatch=1, return_as="generator")
+    timed = one_by_one(
+        delayed(time_epochs)(recipe, arguments.frameworks, arguments.rounds, settings)
+        for recipe in arguments.recipes
+    )
+    timings = []
+    for recipe, rounds in zip(arguments.recipes, timed, strict=True):
+        of_recipe = pd.DataFrame(rounds).assign(
+            recipe=recipe, part="epoch", round=range(len(rounds))
+        )
+        history.add_timings(
+            of_recipe.melt(["recipe", "part", "round"], var_name="side", value_name="seconds"),
+            settings,
+        )
+        timings.append(of_recipe[["recipe", *arguments.frameworks]])
+        progress.advance(bar, 100 / len(arguments.recipes))
+    return pd.concat(timings, ignore_index=True)
+
+
 def _run(
     arguments: argparse.Namespace, settings: Settings, log: Console
-) -> tuple[list[Finished], pd.DataFrame]:
-    """Do all runs and all timings, under a progress bar."""
+) -> tuple[list[Finished], int, pd.DataFrame]:
+    """Do all runs and all timings, under a progress bar, and keep them in the history.
+
+    Returns the runs, how many of them are from the history, and the timings.
+    """
     tasks = [
         Task(recipe, framework, seed)
-        # The longest first, so that no core waits for the last run.
-        for recipe in sorted(arguments.recipes, key=settings.epochs_of, reverse=True)
-        for framework in sorted(arguments.frameworks, reverse=True)
-        for seed in range(arguments.seeds)
-    ]
-    finished: dict[Task, Finished] = {}
-    timings: list[dict[str, object]] = []
-    with progress_bar(log, "epochs") as progress:
-        bar = progress.add_task("training", total=sum(settings.epochs_of(t.recipe) for t in tasks))
-        for run in sweep(tasks, settings, arguments.jobs):
-            finished[run.task] = run
-            progress.advance(bar, settings.epochs_of(run.task.recipe))
-        bar = progress.add_task(
-            "timing", total=len(arguments.recipes) * len(arguments.frameworks) * arguments.rounds
-        )
-        # One process at a time, nothing beside it; the sweep's, which have all imported and warm.
-        one_by_one = Parallel(n_jobs=arguments.jobs, pre_dispatch=1, return_as="generator")
-        timed = one_by_one(
-            delayed(time_epochs)(recipe, arguments.frameworks, arguments.rounds, settings)
-            for recipe in arguments.recipes
-        )
-        for recipe, rounds in zip(arguments.recipes, timed, strict=True):
-            timings += [{"recipe": recipe, **seconds} for seconds in rounds]
-            progress.advance(bar, len(rounds) * len(arguments.frameworks))
-    ordered = [
-        finished[Task(recipe, framework, seed)]
         for recipe in arguments.recipes
         for framework in arguments.frameworks
         for seed in range(arguments.seeds)
     ]
-    return ordered, pd.DataFrame(timings)
+    with (
+        History(arguments.output_dir / FILE, arguments.fresh) as history,
+        progress_bar(log, "%") as progress,
+    ):
+        if history.put_aside:
+            log.print(f"compare.py: the earlier history is now {history.put_aside}")
+        finished, taken = resume(
+            tasks,
+            settings,
+            history,
+            progress,
+            arguments.jobs,
+            arguments.scheduler,
+            arguments.fresh,
+        )
+        timings = _timings(arguments, settings, history, progress)
+    return finished, taken, timings
 
 
 def _verdict(table: pd.DataFrame, same_start: bool) -> tuple[list[str], bool]:
@@ -158,15 +197,24 @@ def _verdict(table: pd.DataFrame, same_start: bool) -> tuple[list[str], bool]:
     ], not same_start or bool(largest < LARGEST_DIFFERENCE)
 
 
-def _conditions(conditions: dict[str, Any]) -> str:
+def _made(conditions: dict[str, Any], made: dict[str, str]) -> list[str]:
+    """How and on what the table was made, in sentences."""
     epochs = conditions["epochs"] or "each recipe's own number of"
-    return (
-        f"Run with torch {conditions['torch']}, {conditions['dtype']} on {conditions['device']}, "
+    history = conditions["runs_from_history"]
+    return [
+        f"Run with torch {made['torch']}, {conditions['dtype']} on {conditions['device']}, "
         f"{conditions['jobs']} process(es) of {conditions['threads']} thread(s), {epochs} epochs, "
         f"{conditions['rounds']} timed epochs, first weights by {conditions['initialisation']}. "
         f"minifw trained the seeds of a recipe as stacks of up to {STACK}; the times are those of "
-        "one network."
-    )
+        "one network.",
+        f"Made {made['date']} on {made['processor']}, {made['cores']} core(s), {made['system']}; "
+        f"Python {made['python']}, numpy {made['numpy']}, {made['blas']}; commit {made['commit']}.",
+        *(
+            [f"Taken from history: {history} of {conditions['runs']} runs; --fresh does them anew."]
+            if history
+            else []
+        ),
+    ]
 
 
 def _write(
@@ -174,17 +222,18 @@ def _write(
     finished: list[Finished],
     table: pd.DataFrame,
     timings: pd.DataFrame,
-    notes: list[str],
+    text: str,
+    comparison: dict[str, Any],
 ) -> None:
     curves = tables.average_curves(tables.curves(finished))
-    text = tables.readable(table).to_markdown(index=False, disable_numparse=True)
     train, test, _ = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
     write_files(
         folder,
         {
             "comparison.csv": lambda path: table.to_csv(path, index=False),
-            "comparison.md": lambda path: path.write_text(
-                text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
+            "comparison.md": lambda path: path.write_text(text, encoding="utf-8"),
+            "comparison.json": lambda path: path.write_text(
+                json.dumps(comparison, indent=2) + "\n", encoding="utf-8"
             ),
             "timings.csv": lambda path: timings.to_csv(path, index=False),
             "learning_curves.csv": lambda path: curves.to_csv(
@@ -199,6 +248,74 @@ def _write(
     )
 
 
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A dictionary a row, with None for what is missing, as JSON has it."""
+    records: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
+    return records
+
+
+def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
+    """Do what the arguments ask for, and return the exit code."""
+    settings = Settings(
+        epochs=arguments.epochs or (QUICK_EPOCHS if arguments.quick else None),
+        initialisation=arguments.initialisation,
+        dtype=arguments.dtype,
+        device=arguments.device,
+        threads=arguments.threads,
+    )
+    check_writable(arguments.output_dir)
+    if arguments.baseline:
+        baseline = read_baseline(arguments.baseline, settings, arguments.recipes)
+    finished, taken, timings = _run(arguments, settings, log)
+    table = tables.summarise(tables.final_accuracies(finished), timings)
+    verdict, agree = _verdict(table, arguments.initialisation == "recipe")
+    conditions = {
+        **dataclasses.asdict(settings),
+        "jobs": arguments.jobs,
+        "rounds": arguments.rounds,
+        "seeds": arguments.seeds,
+        "runs": len(finished),
+        "runs_from_history": taken,
+    }
+    made = provenance() | {"threads": str(arguments.threads)}
+    comparison = {
+        "conditions": conditions,
+        "provenance": made,
+        "agree": agree,
+        "table": _records(table),
+    }
+    shown, regressions = [tables.readable(table)], []
+    notes = [*verdict, *_made(conditions, made)]
+    if arguments.baseline:
+        changed = changes(baseline, table)
+        comparison["changes"] = _records(changed)
+        shown.append(readable_changes(changed))
+        if arguments.fail_on_regression is not None:
+            regressions = slower(changed, arguments.fail_on_regression)
+            notes.append(
+                f"Slower than the baseline by more than {arguments.fail_on_regression:.3g} of its "
+                f"speed relative to PyTorch's: {', '.join(regressions) or 'none'}."
+            )
+    texts = [frame.to_markdown(index=False, disable_numparse=True) for frame in shown]
+    _write(
+        arguments.output_dir,
+        finished,
+        table,
+        timings,
+        "\n\n".join([*texts, *notes]) + "\n",
+        comparison,
+    )
+    if arguments.json:
+        print(json.dumps(comparison, indent=2))
+    else:
+        for frame in shown:
+            print_table(out, frame)
+        for note in notes:
+            out.print(note, highlight=False)
+        out.print(f"Tables and figures: {arguments.output_dir}", highlight=False)
+    return 1 if not agree else 3 if regressions else 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
@@ -207,42 +324,19 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.list:
         _list_recipes(out, arguments.json)
         return 0
-    arguments.seeds = arguments.seeds or (2 if arguments.quick else 10)
+    if arguments.fail_on_regression is not None and arguments.baseline is None:
+        parser.error("--fail-on-regression needs a --baseline to compare with")
+    if arguments.baseline and set(arguments.frameworks) != set(FRAMEWORKS):
+        parser.error("--baseline compares minifw's speed with PyTorch's: leave out --frameworks")
+    arguments.seeds = arguments.seeds or (2 if arguments.quick else 20)
     arguments.rounds = arguments.rounds or (5 if arguments.quick else 21)
-    settings = Settings(
-        epochs=arguments.epochs or (QUICK_EPOCHS if arguments.quick else None),
-        initialisation=arguments.initialisation,
-        dtype=arguments.dtype,
-        device=arguments.device,
-        threads=arguments.threads,
-    )
-    conditions = {
-        "torch": torch.__version__,
-        "jobs": arguments.jobs,
-        "rounds": arguments.rounds,
-        **dataclasses.asdict(settings),
-    }
     try:
-        check_writable(arguments.output_dir)
-        finished, timings = _run(arguments, settings, log)
-        table = tables.summarise(tables.final_accuracies(finished), timings)
-        verdict, agree = _verdict(table, arguments.initialisation == "recipe")
-        notes = [*verdict, _conditions(conditions)]
-        _write(arguments.output_dir, finished, table, timings, notes)
-    except OutputFolderError as error:
+        return _compare(arguments, out, log)
+    except (OutputFolderError, BaselineError, HistoryError, ClusterError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
-        log.print("compare.py: interrupted; earlier results are as they were")
+        log.print("compare.py: interrupted; the same command goes on from the runs that are done")
         return 130
-    if arguments.json:
-        rows = json.loads(table.to_json(orient="records"))
-        print(json.dumps({"conditions": conditions, "agree": agree, "table": rows}, indent=2))
-    else:
-        print_table(out, tables.readable(table))
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Tables and figures: {arguments.output_dir}", highlight=False)
-    return 0 if agree else 1
 
 
 if __name__ == "__main__":

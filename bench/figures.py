@@ -135,7 +135,7 @@ def draw_regions(finished: Sequence[Finished]) -> Figure:
             axes = panels[place][row]
             inside = np.mean(
                 [
-                    run.inside
+                    run.regions[-1]
                     for run in finished
                     if (run.task.recipe, run.task.framework) == (recipe, framework)
                 ],

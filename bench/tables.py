@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.sweep import Finished
+from bench.timing import median_interval
 from reference.recipes import RECIPES
 
 _MEASURES = ["loss", "train_accuracy", "validation_accuracy"]
@@ -70,7 +71,8 @@ def summarise(final: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
         Columns: recipe, framework, seeds; mean over seeds of the epochs, mean and standard
         deviation of the accuracies; the report's own accuracies; the median of seconds an
         epoch; and "speedup", PyTorch's time over this framework's: the median over rounds of the
-        ratio within a round, with its quartiles.
+        ratio within a round, with its quartiles and its 95 % interval, "speedup_low" and
+        "speedup_high".
     """
     rows = []
     for (recipe, framework), runs in final.groupby(["recipe", "framework"], sort=False):
@@ -89,8 +91,10 @@ def summarise(final: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
             row[f"{part}_accuracy_report"] = getattr(reported, part, None)
         row["epoch_seconds_median"] = rounds[framework].median()
         if "pytorch" in rounds:
-            quartiles = (rounds["pytorch"] / rounds[framework]).quantile([0.25, 0.5, 0.75])
+            ratios = rounds["pytorch"] / rounds[framework]
+            quartiles = ratios.quantile([0.25, 0.5, 0.75])
             row["speedup_q1"], row["speedup"], row["speedup_q3"] = quartiles
+            _, row["speedup_low"], row["speedup_high"] = median_interval(ratios.to_numpy())
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -1,5 +1,6 @@
 """Timing: whatever is compared in turn, in one process, so that it meets the same noise."""
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -83,7 +84,9 @@ def in_fresh_process(threads: int, function: Callable[..., T], *arguments: objec
 def median_interval(
     values: Sequence[float] | npt.NDArray[np.float64],
 ) -> tuple[float, float, float]:
-    """Return the median, and its 95 % interval by the bootstrap."""
+    """Return the median, and its 95 % interval by the bootstrap; one value alone has none."""
+    if len(values) == 1:
+        return float(values[0]), math.nan, math.nan
     interval = scipy.stats.bootstrap(
         (values,), np.median, method="percentile", rng=np.random.default_rng(0)
     ).confidence_interval

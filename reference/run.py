@@ -9,10 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from minifw import EarlyStopping, History, accuracy, evaluate, fit, nn, optim, stack, unstack
+from minifw.callbacks import Callback
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
-__all__ = ["INITIALISATIONS", "Run", "data_generator", "fit_stacked", "prepare"]
+__all__ = ["INITIALISATIONS", "Regions", "Run", "data_generator", "fit_stacked", "prepare"]
 
 # "recipe": the same first weights on every framework; "default": each framework's own.
 INITIALISATIONS = ("recipe", "default")
@@ -63,13 +64,14 @@ class Run:
     train_points: Tensor
     batch_order: Generator
 
-    def fit(self, epochs: int, measure: bool = True) -> History:
+    def fit(self, epochs: int, measure: bool = True, callbacks: Sequence[Callback] = ()) -> History:
         """Train for ``epochs``, or until an early stop, and return the history.
 
         It has accuracies if ``measure``. Its validation is on the test points, unless the run is
         stopped early by it.
         """
         patience = self.recipe.patience
+        stopping = [] if patience is None else [EarlyStopping(patience=patience)]
         with _global_generator(self.seed, "dropout masks", self.train[0].device):
             return fit(
                 self.model,
@@ -81,7 +83,7 @@ class Run:
                 scheduler=self.scheduler,
                 validation_data=self.test if patience is None else self.validation,
                 metrics={"accuracy": accuracy(self.recipe.threshold)} if measure else {},
-                callbacks=[] if patience is None else [EarlyStopping(patience=patience)],
+                callbacks=[*stopping, *callbacks],
                 generator=self.batch_order,
                 train_step=self.framework.train_step,
                 no_grad=self.framework.no_grad,
@@ -96,9 +98,12 @@ class Run:
     def inside(self, points: Tensor) -> Tensor:
         """Whether the model, as it is now, takes points of the unit square for inside the disk."""
         inputs = self.recipe.inputs(points.to(self.train_points), self.train_points)
+        mode = self.model.training
         self.model.eval()
         with self.framework.no_grad():
-            return self.recipe.inside(self.model(inputs))
+            inside = self.recipe.inside(self.model(inputs))
+        self.model.train(mode)
+        return inside
 
 
 def prepare(
@@ -162,7 +167,42 @@ def prepare(
     )
 
 
-def fit_stacked(runs: Sequence[Run], epochs: int) -> list[History]:
+class Regions(Callback):
+    """Notes, after some epochs, which points each run takes for inside the disk.
+
+    Args:
+        runs: one, or those of a stack.
+        points: of the unit square.
+        epochs: after which.
+
+    Attributes:
+        seen: by epoch, bool (runs, points). Those from the epoch on with which a member of a stack
+            has stopped early are of the weights that it ends with.
+    """
+
+    def __init__(self, runs: Sequence[Run], points: Tensor, epochs: Sequence[int]) -> None:
+        self.runs = runs
+        self.points = points
+        self.epochs = epochs
+        self.seen: dict[int, Tensor] = {}
+
+    def on_epoch_end(self, run: Any) -> None:
+        epoch = len(run.history)
+        if epoch in self.epochs:
+            if len(self.runs) > 1:
+                _load_members(self.runs, run.model)
+            self.seen[epoch] = torch.stack([of.inside(self.points) for of in self.runs])
+
+
+def _load_members(runs: Sequence[Run], stacked: Any) -> None:
+    """Give each run the weights that its member of the stack has now."""
+    for run, member in zip(runs, unstack(stacked), strict=True):
+        run.model.load_state_dict(member.state_dict())
+
+
+def fit_stacked(
+    runs: Sequence[Run], epochs: int, callbacks: Sequence[Callback] = ()
+) -> list[History]:
     """Train runs of one recipe on minifw as a stack, and return the history of each.
 
     Each run ends as :meth:`Run.fit` would have left it, up to rounding; its seconds are its share
@@ -191,13 +231,12 @@ def fit_stacked(runs: Sequence[Run], epochs: int) -> list[History]:
         scheduler=optim.lr_scheduler.LambdaLR(optimizer, recipe.lr_lambda),
         validation_data=_stack_data(validation),
         metrics={"accuracy": accuracy(recipe.threshold)},
-        callbacks=stopping,
+        callbacks=[*stopping, *callbacks],
         generator=[run.batch_order for run in runs],
     )
     for row in history:
         row["seconds"] /= len(runs)
-    for run, trained in zip(runs, unstack(model), strict=True):
-        run.model.load_state_dict(trained.state_dict())
+    _load_members(runs, model)
     ends = [one.stopped_epoch for one in stopping[0].members] if stopping else [None] * len(runs)
     return [history.member(index, end) for index, end in enumerate(ends)]
 

@@ -408,4 +408,4 @@ def test_the_sweep_trains_minifw_stacked_and_gives_what_lone_runs_give() -> None
             torch.tensor(here.to_numpy()), torch.tensor(there.to_numpy()), rtol=1e-12, atol=1e-12
         )
         assert alone.test_accuracy == found[task].test_accuracy
-        assert (alone.inside == found[task].inside).all()
+        assert (alone.regions == found[task].regions).all()

@@ -1,0 +1,101 @@
+"""The baseline: what has changed since an earlier comparison, by recipe."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from bench.sweep import Settings
+
+__all__ = ["BaselineError", "changes", "read_baseline", "readable_changes", "slower"]
+
+_VALUES = ["test_accuracy_mean", "speedup"]
+
+
+class BaselineError(ValueError):
+    """The baseline cannot be used; the message is a line that says why and what to do."""
+
+
+def read_baseline(path: Path, settings: Settings, recipes: list[str]) -> pd.DataFrame:
+    """Read minifw's rows of a comparison.json: by recipe, test_accuracy_mean and speedup.
+
+    Raises:
+        BaselineError: it is no such file, has none of ``recipes``, or was made with other settings,
+            so that it says nothing of a run with these.
+    """
+    remedy = "--baseline takes the comparison.json of an earlier run"
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        table = pd.DataFrame(read["table"]).query("framework == 'minifw'").set_index("recipe")
+        baseline = table[_VALUES].astype(float).dropna()
+        conditions = {name: read["conditions"][name] for name in asdict(settings)}
+    except OSError as error:
+        raise BaselineError(f"cannot read {str(path)!r} ({error.strerror}); {remedy}") from None
+    except (ValueError, LookupError, TypeError, pd.errors.UndefinedVariableError):
+        raise BaselineError(f"{str(path)!r} is no comparison; {remedy}") from None
+    for name, here in asdict(settings).items():
+        if conditions[name] != here:
+            raise BaselineError(
+                f"the baseline {str(path)!r} was made with {name} {conditions[name]}, this run "
+                f"has {here}; compare runs of the same settings"
+            )
+    baseline = baseline.loc[[recipe for recipe in recipes if recipe in baseline.index]]
+    if baseline.empty:
+        raise BaselineError(
+            f"the baseline {str(path)!r} has none of the recipes of this run on both frameworks; "
+            "name others with --recipes"
+        )
+    return baseline
+
+
+def changes(baseline: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """One row a recipe of the baseline.
+
+    Args:
+        baseline: as :func:`read_baseline` gives it.
+        table: as :func:`bench.tables.summarise` gives it, of both frameworks.
+
+    Returns:
+        Columns: recipe; test_points, by how many points minifw's test accuracy has risen;
+        baseline_speedup and speedup, PyTorch's time over minifw's, then and now; speed_change, the
+        second over the first, less 1, and its 95 % interval, speed_change_low and
+        speed_change_high, as that of the new ratio gives it: the baseline is taken as it stands.
+    """
+    now = table[table["framework"] == "minifw"].set_index("recipe").loc[baseline.index]
+    then = baseline["speedup"]
+    return pd.DataFrame(
+        {
+            "test_points": 100 * (now["test_accuracy_mean"] - baseline["test_accuracy_mean"]),
+            "baseline_speedup": then,
+            "speedup": now["speedup"],
+            "speed_change": now["speedup"] / then - 1,
+            "speed_change_low": now["speedup_low"] / then - 1,
+            "speed_change_high": now["speedup_high"] / then - 1,
+        }
+    ).reset_index()
+
+
+def slower(changes: pd.DataFrame, share: float) -> list[str]:
+    """Name the recipes that are slower than the baseline by more than ``share``, beyond doubt.
+
+    Beyond doubt: even the upper end of the interval is below. So noise raises no alarm.
+    """
+    return list(changes.loc[changes["speed_change_high"] < -share, "recipe"])
+
+
+def readable_changes(changes: pd.DataFrame) -> pd.DataFrame:
+    """The changes for people."""
+    return pd.DataFrame(
+        {
+            "recipe": changes["recipe"],
+            "test %, change in points": changes["test_points"].map("{:+.2f}".format),
+            "speed / PyTorch's, baseline": changes["baseline_speedup"].map("{:.2f}".format),
+            "now": changes["speedup"].map("{:.2f}".format),
+            "change": [
+                f"{row.speed_change:+.1%} ({row.speed_change_low:+.1%} to "
+                f"{row.speed_change_high:+.1%})"
+                for row in changes.itertuples()
+            ],
+        }
+    )
