@@ -1,6 +1,7 @@
 """The sweep on a Dask cluster: the same parts, on other machines."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,11 +20,13 @@ class ClusterError(RuntimeError):
 def _connect(address: str) -> Iterator[Any]:
     try:
         import distributed
+        from distributed.comm import get_address_host_port
     except ImportError:
         raise ClusterError(
             "--scheduler needs the extra dask: pip install -c constraints.txt -e '.[dask]'"
         ) from None
     try:
+        get_address_host_port(address)  # a client of no address does not close
         client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ClusterError(
@@ -33,23 +36,33 @@ def _connect(address: str) -> Iterator[Any]:
     with client:
         try:
             client.wait_for_workers(1, timeout=SECONDS)
-            yield client
         except TimeoutError:
             raise ClusterError(
                 f"--scheduler: the scheduler at {address!r} has no workers; "
                 f"start some with `dask worker {address}`"
             ) from None
+        try:
+            yield client
         except ImportError as error:
             raise ClusterError(
                 f"--scheduler: a worker cannot import this project ({error}); install it, with "
                 "its extra dask, where the workers run"
+            ) from None
+        except (OSError, CancelledError, distributed.KilledWorker) as error:
+            raise ClusterError(
+                f"--scheduler: the cluster at {address!r} was lost ({error}); the same command "
+                "goes on from the runs that are done"
             ) from None
 
 
 def processors(address: str) -> list[str]:
     """The kinds of processor that the workers of the cluster have."""
     with _connect(address) as client:
-        return sorted({of["processor"] for of in client.run(environment).values()})
+        answers = client.run(environment, on_error="return").values()
+        found = {answer["processor"] for answer in answers if isinstance(answer, dict)}
+        if not found:
+            raise next(iter(answers))
+        return sorted(found)
 
 
 def train_on_cluster(address: str, parts: Iterable[Part], settings: Settings) -> Iterator[Trained]:

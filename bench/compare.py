@@ -16,7 +16,7 @@ from bench import figures, tables
 from bench.baseline import BaselineError, changes, read_baseline, readable_changes, slower
 from bench.cluster import ClusterError
 from bench.command_line import Parser, at_least, cores, device, percent, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import OutputFolderError, check_writable, records, write_files
 from bench.provenance import provenance
 from bench.resume import resume
 from bench.store import FILE, History, HistoryError
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and figures (default: results)")  # fmt: skip
     add("--fresh", action="store_true",
-        help="do all runs anew, in place of the same ones in the history; its others stay")  # fmt: skip
+        help="do all runs anew; they replace the same ones in the history")  # fmt: skip
     add("--baseline", type=Path, metavar="FILE",
         help="show what has changed since an earlier comparison.json")  # fmt: skip
     add("--fail-on-regression", type=percent, metavar="PERCENT",
@@ -248,12 +248,6 @@ def _write(
     )
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """A dictionary a row, with None for what is missing, as JSON has it."""
-    records: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
-    return records
-
-
 def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
     """Do what the arguments ask for, and return the exit code."""
     settings = Settings(
@@ -282,13 +276,13 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
         "conditions": conditions,
         "provenance": made,
         "agree": agree,
-        "table": _records(table),
+        "table": records(table),
     }
     shown, regressions = [tables.readable(table)], []
     notes = [*verdict, *_made(conditions, made)]
     if arguments.baseline:
         changed = changes(baseline, table)
-        comparison["changes"] = _records(changed)
+        comparison["changes"] = records(changed)
         shown.append(readable_changes(changed))
         if arguments.fail_on_regression is not None:
             regressions = slower(changed, arguments.fail_on_regression)

@@ -1,10 +1,14 @@
 """Output files: all of them whole, or none of them touched."""
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["OutputFolderError", "check_writable", "write_files"]
+import pandas as pd
+
+__all__ = ["OutputFolderError", "check_writable", "records", "write_files"]
 
 
 class OutputFolderError(OSError):
@@ -35,3 +39,9 @@ def write_files(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -
             write(Path(partial, name))
         for name in writers:
             Path(partial, name).replace(folder / name)
+
+
+def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of ``frame`` for JSON, to the last digit; None for what is missing or infinite."""
+    known = frame.notna() & ~frame.isin([math.inf, -math.inf])
+    return frame.astype(object).where(known, None).to_dict("records")

@@ -142,8 +142,9 @@ class History:
         self._engine.dispose()
 
     def _error(self, reason: object) -> HistoryError:
+        line = " ".join(str(reason).split())
         return HistoryError(
-            f"cannot use the history {str(self.path)!r} ({reason}); "
+            f"cannot use the history {str(self.path)!r} ({line}); "
             "--fresh puts it aside and begins another"
         )
 

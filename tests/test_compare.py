@@ -8,17 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from bench import compare, figures, tables
+from bench import compare, figures, resume, tables
+from bench import sweep as sweeping
+from bench.store import FILE
 from bench.sweep import Finished, Settings, Task, sweep
 from reference.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 FILES = {
     "comparison.csv",
+    "comparison.json",
     "comparison.md",
     "data.png",
     "decision_regions.png",
+    "history.sqlite",
     "learning_curves.csv",
     "learning_curves.png",
     "timings.csv",
@@ -63,9 +68,167 @@ def test_classes_and_normalised_inputs_are_drawn_in_the_unit_square(tmp_path, ca
     arguments = [*SHORT, *recipes, "--output-dir", str(tmp_path)]
     assert compare.main(arguments) == 0
     (run,) = sweep([Task("softmax-custom", "minifw", 0)], Settings(epochs=20), jobs=1)
-    assert run.inside[50, 50], "the centre of the disk"
-    assert not run.inside[[0, 0, -1, -1], [0, -1, 0, -1]].any(), "the corners"
-    assert run.inside.mean() == pytest.approx(0.5, abs=0.05)
+    inside = run.regions[-1]
+    assert inside[50, 50], "the centre of the disk"
+    assert not inside[[0, 0, -1, -1], [0, -1, 0, -1]].any(), "the corners"
+    assert inside.mean() == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("framework", ["minifw", "pytorch"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_regions_are_those_of_runs_of_so_many_epochs(framework, seeds):
+    def swept(epochs):
+        tasks = [Task("softmax-custom", framework, seed) for seed in range(seeds)]
+        return list(sweep(tasks, Settings(epochs=epochs), jobs=1))
+
+    for run, after_10, after_1 in zip(swept(12), swept(10), swept(1), strict=True):
+        assert (run.region_epochs, after_10.region_epochs) == ((1, 10, 12), (1, 10))
+        assert (run.regions[0] == after_1.regions[-1]).all()
+        assert (run.regions[1] == after_10.regions[-1]).all()
+        assert (run.regions[1] != run.regions[2]).any()
+
+
+@pytest.mark.parametrize("framework", ["minifw", "pytorch"])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_reading_regions_changes_nothing_of_a_run(framework, seeds, monkeypatch):
+    tasks = [Task("dropout-bce", framework, seed) for seed in range(seeds)]
+    read = list(sweep(tasks, Settings(epochs=3), jobs=1))
+    monkeypatch.setattr(sweeping, "REGION_EPOCHS", ())
+    for with_it, without in zip(read, sweep(tasks, Settings(epochs=3), jobs=1), strict=True):
+        assert (with_it.region_epochs, without.region_epochs) == ((1, 3), (3,))
+        here, there = (run.history.drop(columns="seconds") for run in (with_it, without))
+        pd.testing.assert_frame_equal(here, there, check_exact=True)
+
+
+def test_a_run_that_stops_early_has_no_regions_of_later_epochs(monkeypatch):
+    recipe = dataclasses.replace(RECIPES["early-stopping"], patience=2)
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    tasks = [Task(recipe.name, "minifw", seed) for seed in range(3)]
+    runs = list(sweep(tasks, Settings(), jobs=1))
+    ends = [len(run.history) for run in runs]
+    assert len(set(ends)) > 1
+    for run, end in zip(runs, ends, strict=True):
+        assert run.region_epochs == (*(epoch for epoch in (1, 10, 50) if epoch < end), end)
+        assert len(run.regions) == len(run.region_epochs)
+
+
+def test_what_is_in_the_history_is_not_done_again(tmp_path, capsys, monkeypatch):
+    compare.main([*SHORT, "--output-dir", str(tmp_path)])
+    assert "from history" not in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "comparison.csv").filter(like="accuracy")
+    parts = []
+
+    def spy(missing, *arguments):
+        parts.extend(missing)
+        return train(missing, *arguments)
+
+    train = resume.train
+    monkeypatch.setattr(resume, "train", spy)
+    compare.main([*SHORT, "--jobs", "2", "--output-dir", str(tmp_path)])
+    assert parts == []
+    assert "Taken from history: 4 of 4 runs" in capsys.readouterr().out
+    assert table.equals(pd.read_csv(tmp_path / "comparison.csv").filter(like="accuracy"))
+
+    compare.main([*SHORT, "--seeds", "3", "--output-dir", str(tmp_path)])
+    # The stack of three rounds otherwise than that of two.
+    assert [(part.framework, part.seeds) for part in parts] == [
+        ("pytorch", (2,)),
+        ("minifw", (0, 1, 2)),
+    ]
+    parts.clear()
+    compare.main([*SHORT, "--fresh", "--output-dir", str(tmp_path)])
+    assert len(parts) == 3
+
+
+def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
+    def interrupted(*arguments):
+        yield next(train(*arguments))
+        raise KeyboardInterrupt
+
+    train = resume.train
+    monkeypatch.setattr(resume, "train", interrupted)
+    arguments = [*SHORT, "--output-dir", str(tmp_path)]
+    assert compare.main(arguments) == 130
+    assert "goes on" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    monkeypatch.undo()
+    assert compare.main(arguments) == 0
+    assert "Taken from history: 1 of 4 runs" in capsys.readouterr().out
+
+
+@pytest.fixture
+def baseline(tmp_path, capsys):
+    """A way to write a comparison.json whose minifw was so many times as fast as it is."""
+    folder = tmp_path / "before"
+    compare.main([*SHORT, "--rounds", "5", "--output-dir", str(folder)])
+    capsys.readouterr()
+
+    def write(times):
+        comparison = json.loads((folder / "comparison.json").read_text())
+        comparison["table"][0]["speedup"] *= times
+        comparison["table"][0]["test_accuracy_mean"] -= 0.01
+        path = tmp_path / "baseline.json"
+        path.write_text(json.dumps(comparison))
+        return path
+
+    return write
+
+
+# A thousand times is beyond what any disturbance does to a ratio of interleaved epochs.
+@pytest.mark.parametrize(("times", "code"), [(1000, 3), (0.001, 0)])
+def test_a_baseline_shows_changes_and_fails_if_it_was_faster(
+    tmp_path, capsys, baseline, times, code
+):
+    arguments = [*SHORT, "--baseline", str(baseline(times)), "--output-dir", str(tmp_path / "now")]
+    assert compare.main(arguments) == 0, "nobody asked it to fail"
+    printed = capsys.readouterr().out
+    assert "+1.00" in printed
+    assert "-99." in printed or times < 1
+    for allowed in ("10%", "10"):
+        assert compare.main([*arguments, "--fail-on-regression", allowed]) == code
+        named = "relu-mse" if code else "none"
+        assert f"PyTorch's: {named}." in capsys.readouterr().out
+    changes = json.loads((tmp_path / "now" / "comparison.json").read_text())["changes"]
+    assert changes[0]["test_points"] == pytest.approx(1)
+    assert changes[0]["speed_change_low"] <= changes[0]["speed_change"]
+    assert "change in points" in (tmp_path / "now" / "comparison.md").read_text()
+
+
+def test_accuracies_that_differ_come_before_a_regression(tmp_path, baseline, monkeypatch):
+    monkeypatch.setattr(compare, "LARGEST_DIFFERENCE", 0.0)
+    options = ["--baseline", str(baseline(1000)), "--fail-on-regression", "10%"]
+    assert compare.main([*SHORT, *options, "--output-dir", str(tmp_path / "now")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "No such file"),
+        (lambda content: "{", "is no comparison"),
+        (lambda content: "[]", "is no comparison"),
+        (lambda content: '{"table": [], "conditions": {}}', "is no comparison"),
+        (lambda content: content.replace("speedup", "speed"), "is no comparison"),
+        (lambda content: content.replace('"epochs": 2,', '"epochs": 3,', 1), "epochs 3"),
+        (lambda content: content.replace("float32", "float64"), "dtype float64"),
+        (lambda content: content.replace("relu-mse", "xavier-tanh"), "none of the recipes"),
+    ],
+    ids=str,
+)
+def test_a_bad_baseline_is_refused_before_any_run(
+    tmp_path, capsys, monkeypatch, baseline, change, said
+):
+    path = baseline(1)
+    if change:
+        path.write_text(change(path.read_text()))
+    else:
+        path.unlink()
+    monkeypatch.setattr(compare, "_run", None)
+    with pytest.raises(SystemExit) as stop:
+        compare.main([*SHORT, "--baseline", str(path), "--output-dir", str(tmp_path)])
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert len(message.splitlines()) == 1
+    assert said in message
 
 
 def test_accuracies_are_those_of_the_restored_weights(monkeypatch):
@@ -86,7 +249,7 @@ def test_curves_are_averaged_over_the_seeds_that_still_run():
         history = pd.DataFrame(
             {**columns, "train_accuracy": accuracies, "validation_accuracy": accuracies}
         )
-        return Finished(Task("early-stopping", "minifw", seed), history, 1.0, 1.0, None)
+        return Finished(Task("early-stopping", "minifw", seed), history, 1.0, 1.0, (), None)
 
     curves = tables.curves([finished(0, [0.5, 0.7, 0.9]), finished(1, [0.7, 0.8])])
     averages = tables.average_curves(curves)
@@ -98,7 +261,7 @@ def test_curves_are_averaged_over_the_seeds_that_still_run():
 def test_two_processes_give_the_table_of_one(tmp_path, capsys):
     accuracies = []
     for jobs in ("1", "2"):
-        compare.main([*SHORT, "--jobs", jobs, "--json", "--output-dir", str(tmp_path)])
+        compare.main([*SHORT, "--jobs", jobs, "--json", "--output-dir", str(tmp_path / jobs)])
         rows = json.loads(capsys.readouterr().out)["table"]
         accuracies.append([(row["train_accuracy_mean"], row["test_accuracy_std"]) for row in rows])
     assert accuracies[0] == accuracies[1]
@@ -111,6 +274,8 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     assert [row["framework"] for row in result["table"]] == ["minifw"]
     assert result["conditions"]["epochs"] == 2
     assert result["conditions"]["threads"] == 1
+    assert result["provenance"]["torch"] == torch.__version__
+    assert json.loads((tmp_path / "comparison.json").read_text()) == result
 
 
 def test_differing_accuracies_are_exit_code_1(tmp_path, capsys, monkeypatch):
@@ -131,7 +296,12 @@ def test_list_shows_every_recipe(capsys, as_json):
 def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, capsys, monkeypatch):
     arguments = [*SHORT, "--output-dir", str(tmp_path)]
     compare.main(arguments)
-    earlier = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def results():
+        # The history is no result: it has the runs that were finished before the failure.
+        return {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name != FILE}
+
+    earlier = results()
 
     def fail(*_):
         raise MemoryError
@@ -139,7 +309,7 @@ def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, caps
     monkeypatch.setattr(figures, "draw_regions", fail)
     with pytest.raises(MemoryError):
         compare.main([*arguments, "--seeds", "1"])
-    assert earlier == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert earlier == results()
 
 
 def test_runs_as_a_script():

@@ -1,0 +1,120 @@
+"""The history of compare.py: what it holds, and its export to CSV and JSON."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from bench.command_line import Parser, print_table
+from bench.output import OutputFolderError, check_writable, records, write_files
+from bench.store import FILE, History, HistoryError
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  python bench/history.py                                  what results/history.sqlite holds
+  python bench/history.py --output-dir /tmp/float64
+  python bench/history.py --export runs.csv                a row a run
+  python bench/history.py --table curves --export curves.json
+  python bench/history.py --table timings --export timings.csv
+  python bench/history.py --json                           the list, for a program
+
+exit codes:
+  0  good    2  wrong usage
+"""
+
+TABLES = {
+    "runs": "a row a run: its settings, versions and machine, and its accuracies",
+    "curves": "a row an epoch of a run: loss and accuracies",
+    "timings": "a row a timing: recipe, part, round, side and its seconds",
+}
+FORMATS = (".csv", ".json")
+# Of runs that agree in these, the list shows one row.
+ALIKE = [
+    *("recipe", "framework", "epochs", "initialisation", "dtype", "device", "threads"),
+    *("torch", "numpy", "processor", "sources"),
+]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="history.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help=f"the folder that compare.py wrote to, with {FILE} (default: results)")  # fmt: skip
+    add("--export", type=Path, metavar="FILE", help="write a whole table to FILE, .csv or .json")
+    add("--table", choices=list(TABLES), default="runs",
+        help="which one: " + "; ".join(f"{name}, {what}" for name, what in TABLES.items())
+        + " (default: runs)")  # fmt: skip
+    add("--json", action="store_true", help="print the list as JSON and nothing else")
+    return parser
+
+
+def _listed(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for all runs that differ in nothing but seed and stack."""
+    return (
+        runs.groupby(ALIKE, sort=False)
+        .agg(
+            runs=("seed", "size"),
+            seeds=("seed", "nunique"),
+            test_accuracy_mean=("test_accuracy", "mean"),
+            made=("made", "max"),
+        )
+        .reset_index()
+    )
+
+
+def _readable(listed: pd.DataFrame) -> pd.DataFrame:
+    """The list for people: without what is the same in all rows."""
+    shown = listed.assign(**{"test %": (100 * listed["test_accuracy_mean"]).map("{:.1f}".format)})
+    same = [name for name in ALIKE[2:] if listed[name].nunique() == 1]
+    return shown.drop(columns=[*same, "test_accuracy_mean"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out = Console(width=None if sys.stdout.isatty() else 180)
+    path, export = arguments.output_dir / FILE, arguments.export
+    if export and export.suffix not in FORMATS:
+        parser.error(f"--export: expected a name that ends in .csv or .json, got {str(export)!r}")
+    if not path.is_file():
+        parser.error(f"there is no history {str(path)!r}: compare.py makes it; see --output-dir")
+    try:
+        with History(path) as history:
+            if export:
+                check_writable(export.parent)
+                table: pd.DataFrame = getattr(history, arguments.table)()
+                write_files(
+                    export.parent,
+                    {
+                        export.name: lambda file: (
+                            table.to_csv(file, index=False)
+                            if export.suffix == ".csv"
+                            else file.write_text(json.dumps(records(table), indent=1) + "\n")
+                        )
+                    },
+                )
+                out.print(f"{len(table)} rows of {arguments.table}: {export}", highlight=False)
+                return 0
+            listed = _listed(history.runs())
+    except (HistoryError, OutputFolderError) as error:
+        parser.error(str(error))
+    if arguments.json:
+        print(json.dumps(records(listed), indent=2))
+    else:
+        print_table(out, _readable(listed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
