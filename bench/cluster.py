@@ -77,7 +77,7 @@ def train_on_cluster(address: str, parts: Iterable[Part], settings: Settings) ->
         from distributed import as_completed
 
         futures = client.map(train_part, list(parts), settings=settings, pure=False)
-        for _, trained in as_completed(futures, with_results=True):
+        for _, trained in as_completed(futures, loop=client.loop, with_results=True):
             _check(trained)
             yield trained
 
