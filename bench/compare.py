@@ -17,7 +17,7 @@ from bench.baseline import BaselineError, changes, read_baseline, readable_chang
 from bench.cluster import ClusterError
 from bench.command_line import Parser, at_least, cores, device, percent, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, records, write_files
-from bench.provenance import provenance
+from bench.provenance import describe, provenance
 from bench.resume import resume
 from bench.store import FILE, History, HistoryError
 from bench.sweep import STACK, Finished, Settings, Task
@@ -207,8 +207,7 @@ def _made(conditions: dict[str, Any], made: dict[str, str]) -> list[str]:
         f"{conditions['rounds']} timed epochs, first weights by {conditions['initialisation']}. "
         f"minifw trained the seeds of a recipe as stacks of up to {STACK}; the times are those of "
         "one network.",
-        f"Made {made['date']} on {made['processor']}, {made['cores']} core(s), {made['system']}; "
-        f"Python {made['python']}, numpy {made['numpy']}, {made['blas']}; commit {made['commit']}.",
+        describe(made),
         *(
             [f"Taken from history: {history} of {conditions['runs']} runs; --fresh does them anew."]
             if history

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["provenance"]
+__all__ = ["describe", "provenance"]
 
 _LIBRARIES = ("numpy", "scipy", "pandas")
 
@@ -70,3 +70,12 @@ def provenance() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "threads": str(torch.get_num_threads()),
     }
+
+
+def describe(made: dict[str, str]) -> str:
+    """Say in a sentence what :func:`provenance` has returned, but torch and threads."""
+    return (
+        f"Made {made['date']} on {made['processor']}, {made['cores']} core(s), {made['system']}; "
+        f"Python {made['python']}, numpy {made['numpy']}, {made['blas']}; "
+        f"commit {made['commit'] or 'unknown'}."
+    )

@@ -212,6 +212,8 @@ class History:
     def curves(self) -> pd.DataFrame:
         """A row an epoch of a run: the key of the run, then the columns of its history."""
         runs = self._frame(*_RUNS.primary_key, _RUNS.c.curve)
+        if runs.empty:
+            return runs
         # A column of lists, all of a run as long as each other: so that a row becomes one an epoch.
         columns = pd.DataFrame(runs.pop("curve").tolist(), index=runs.index)
         return runs.join(columns).explode(list(columns), ignore_index=True).infer_objects()

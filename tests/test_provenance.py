@@ -30,3 +30,11 @@ def test_the_commit_is_marked_if_sources_differ_from_it(tmp_path, monkeypatch):
     assert provenance.provenance()["commit"] == commit, "results are no sources"
     source.write_text("2")
     assert provenance.provenance()["commit"] == f"{commit} and changes"
+
+
+def test_a_sentence_names_what_was_found():
+    made = provenance.provenance() | {"commit": ""}
+    sentence = provenance.describe(made)
+    for name in ("date", "processor", "numpy", "python", "blas"):
+        assert made[name] in sentence
+    assert "commit unknown" in sentence
