@@ -1,5 +1,6 @@
 """The sweep on a Dask cluster: the same parts, on other machines."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ def _connect(address: str) -> Iterator[Any]:
         raise ClusterError(
             "--scheduler needs the extra dask: pip install -c constraints.txt -e '.[dask]'"
         ) from None
+    # What it has to say arrives as an error too.
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         get_address_host_port(address)  # a client of no address does not close
         client = distributed.Client(address, timeout=SECONDS, set_as_default=False)
@@ -43,14 +46,10 @@ def _connect(address: str) -> Iterator[Any]:
             ) from None
         try:
             yield client
-        except ImportError as error:
-            raise ClusterError(
-                f"--scheduler: a worker cannot import this project ({error}); install it, with "
-                "its extra dask, where the workers run"
-            ) from None
         except (OSError, CancelledError, distributed.KilledWorker) as error:
+            line = " ".join(str(error).split())
             raise ClusterError(
-                f"--scheduler: the cluster at {address!r} was lost ({error}); the same command "
+                f"--scheduler: the cluster at {address!r} was lost ({line}); the same command "
                 "goes on from the runs that are done"
             ) from None
 
@@ -59,10 +58,14 @@ def processors(address: str) -> list[str]:
     """The kinds of processor that the workers of the cluster have."""
     with _connect(address) as client:
         answers = client.run(environment, on_error="return").values()
-        found = {answer["processor"] for answer in answers if isinstance(answer, dict)}
-        if not found:
-            raise next(iter(answers))
-        return sorted(found)
+    for answer in answers:
+        # OSError: that worker has just gone away.
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise ClusterError(
+                f"--scheduler: a worker cannot import this project ({answer}); install it, as it "
+                "is here and with its extra dask, where the workers run"
+            )
+    return sorted({answer["processor"] for answer in answers if isinstance(answer, dict)})
 
 
 def train_on_cluster(address: str, parts: Iterable[Part], settings: Settings) -> Iterator[Trained]:
@@ -77,7 +80,8 @@ def train_on_cluster(address: str, parts: Iterable[Part], settings: Settings) ->
         from distributed import as_completed
 
         futures = client.map(train_part, list(parts), settings=settings, pure=False)
-        for _, trained in as_completed(futures, loop=client.loop, with_results=True):
+        for future in as_completed(futures, loop=client.loop):
+            trained = future.result()
             _check(trained)
             yield trained
 
