@@ -38,7 +38,7 @@ from bench.peer_timing import (
     Setting,
     import_seconds,
     measure,
-    peak_memory,
+    peer_memory,
 )
 from bench.timing import in_fresh_process
 from reference.jobs import disk_job, stacked_disk_job, wide_job
@@ -203,7 +203,7 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
                 progress.advance(bar)
         for setting in wide:
             for peer in (*setting.peers, BASELINE):
-                memory[peer] = in_fresh_process(setting.threads, peak_memory, setting, peer)
+                memory[peer] = in_fresh_process(setting.threads, peer_memory, setting, peer)
                 progress.advance(bar)
         for _ in range(import_runs):
             imports.append(1e3 * import_seconds())
@@ -259,7 +259,7 @@ def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
         f"Times are medians over {arguments.processes} fresh process(es) of {arguments.rounds} "
         "rounds each, in which all peers take turns; a process is bound to as many cores as it has "
         "threads. Speed is PyTorch eager's time over a peer's within a round, with its 95 % "
-        "interval by the bootstrap; the noise floor is PyTorch eager over itself.",
+        "interval by the sign test; the noise floor is PyTorch eager over itself.",
     ]
 
 

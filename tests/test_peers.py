@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import peer_timing, peers
-from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peak_memory
+from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peer_memory
 from bench.timing import in_fresh_process, interleave, median_interval
 from reference.jobs import Job, disk_job, stacked_disk_job, wide_job
 from reference.peers import PEERS, Array, Peer, Trainer
@@ -114,7 +114,7 @@ def test_a_peer_that_is_not_installed_is_skipped(in_this_process, monkeypatch, t
 def test_prints_every_table_and_writes_every_file(in_this_process, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(peers, "WIDTH", 8)
     # They need a process of their own, and have their tests.
-    monkeypatch.setattr(peers, "peak_memory", lambda setting, name: len(name) * 2**20)
+    monkeypatch.setattr(peers, "peer_memory", lambda setting, name: len(name) * 2**20)
     monkeypatch.setattr(peers, "import_seconds", lambda: 0.03)
     folder = tmp_path / "new"
     arguments = ["--peers", "minifw", "numpy", "--stacks", "2", "1", "--threads", "1"]
@@ -190,7 +190,7 @@ def test_peak_memory_counts_weights_gradients_and_what_a_step_keeps():
     setting = Setting("wide", 1, (), partial(wide_job, 64, 256, 3), threads=1, epochs=1)
     weights, outputs = 3 * (64 * 64 + 64) * 4, 3 * 256 * 64 * 4
     for name in ("minifw", "pytorch"):
-        peak = in_fresh_process(1, peak_memory, setting, name)
+        peak = in_fresh_process(1, peer_memory, setting, name)
         assert 2 * weights + outputs < peak < 2 * (2 * weights + 2 * outputs)
 
 
