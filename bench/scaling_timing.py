@@ -1,4 +1,4 @@
-"""What scaling measures: time, memory and arithmetic of a training step of a network of any size."""
+"""What scaling measures: time, memory and arithmetic of a step, of a network of any size."""
 
 import math
 import time
@@ -14,14 +14,16 @@ import torch
 from torch import Generator
 
 from bench.memory import peak_memory
-from bench.timing import compare_sides, interleave, twice
+from bench.timing import COMPARED, compare_sides, interleave, twice
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.jobs import Job
 
-__all__ = ["DISK", "Network", "difference", "matrix_product_peak", "measure"]
+__all__ = ["DISK", "MEASURED", "Network", "difference", "matrix_product_peak", "measure"]
 
 BATCHES = 4  # different ones: on one again and again, a processor predicts every branch
-WARM_UP = 2  # steps of a turn that are not counted: the first makes gradients, the second frees some
+WARM_UP = (
+    2  # steps of a turn that are not counted: the first makes gradients, the second frees some
+)
 TURN = 0.01  # seconds that the counted ones should take at least, so that a clock's tick is nothing
 # So small that the weights stay what they are, and so what is multiplied, however long it is timed.
 LR = 1e-6
@@ -116,13 +118,21 @@ def difference(network: Network, frameworks: Iterable[Framework] = FRAMEWORKS.va
     return ""
 
 
+# What measure returns.
+MEASURED = [
+    *("width", "depth", "batch", "parameters", "flops", "wrong"),
+    *COMPARED,
+    *(f"{side}_{value}" for value in ("bytes", "flop_s") for side in ("minifw", "pytorch")),
+]
+
+
 def measure(network: Network, rounds: int) -> dict[str, Any]:
     """Verify both frameworks on a network, and measure a training step of it.
 
     Returns:
-        width, depth, batch, parameters, flops, "wrong"; and if that is "", the columns of
-        :func:`bench.timing.compare_sides`, and of each side the peak "bytes" of tensors and the
-        "flop_s", FLOP a second.
+        The network; "wrong"; and if that is "", the comparison of
+        :func:`bench.timing.compare_sides`, the most "bytes" of tensors at once, and "flop_s", the
+        FLOP a second, of each side.
     """
     row: dict[str, Any] = {
         **vars(network),

@@ -156,7 +156,7 @@ def summarise_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
     """
     table = []
     for (recipe, part), own in rows.groupby(["recipe", "part"], sort=False):
-        wrong = own["wrong"].fillna("").max()  # read from a file, what is empty is missing
+        wrong = "".join(own["wrong"].dropna().unique())  # read from a file, "" is missing
         row: dict[str, Any] = {"recipe": recipe, "part": part, "claim": f"not timed: {wrong}"}
         if not wrong:
             row |= compare_sides(own.pivot(index="round", columns="side", values="seconds"))

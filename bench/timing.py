@@ -35,7 +35,6 @@ __all__ = [
     "interleave",
     "median_interval",
     "readable_interval",
-    "readable_time",
     "readable_times",
     "threads",
     "time_epochs",
@@ -159,8 +158,8 @@ def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
         "rounds"; median and quartiles of each side; "ratio", PyTorch's time over minifw's within a
         round, with its 95 % interval; the "noise" floor, a side's time over its own within a round,
         likewise, of the side on which the interval reaches farther from 1; and the "claim":
-        "minifw faster", "PyTorch faster", or "no difference shown", where the interval holds 1, the
-        ratio lies within the noise floor, or the rounds are fewer than FEWEST.
+        "minifw faster" or "PyTorch faster" if the interval of the ratio lies beyond 1 and beyond
+        the noise floor's, else, or of fewer rounds than FEWEST, "no difference shown".
     """
     ratio = median_interval((seconds["pytorch"] / seconds["minifw"]).to_numpy())
     noise = max(
@@ -168,31 +167,23 @@ def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
         key=lambda interval: np.abs(np.log(interval)).max(),
     )
     claim = "no difference shown"
-    if len(seconds) >= FEWEST and not noise[1] <= ratio[0] <= noise[2]:
-        if ratio[1] > 1:
+    if len(seconds) >= FEWEST:
+        if ratio[1] > max(1, noise[2]):
             claim = "minifw faster"
-        elif ratio[2] < 1:
+        elif ratio[2] < min(1, noise[1]):
             claim = "PyTorch faster"
     times = (seconds[side].quantile([0.5, 0.25, 0.75]) for side in SIDES)
     values = [len(seconds), *(time for side in times for time in side), *ratio, *noise, claim]
     return dict(zip(COMPARED, values, strict=True))
 
 
-def readable_time(seconds: float) -> str:
-    """A time for people: "1.29 ms", "64.2 µs"."""
-    unit, size = next(
-        ((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3)) if seconds >= size),
-        ("µs", 1e-6),
-    )
-    return f"{seconds / size:.{2 - min(2, int(np.log10(max(seconds / size, 1))))}f} {unit}"
-
-
 def readable_times(row: "pd.Series[Any]", side: str) -> str:
-    """Median and quartiles of a side in a row of COMPARED."""
+    """Median and quartiles of a side in a row of COMPARED: "64.2 µs (63.8-66.1)"."""
     if pd.isna(row[side]):
         return ""
-    median, q1, q3 = (readable_time(row[side + suffix]) for suffix in _TIME)
-    return f"{median} ({q1} to {q3})"
+    unit, size = ("ms", 1e-3) if row[side] >= 1e-3 else ("µs", 1e-6)
+    median, q1, q3 = (f"{row[side + suffix] / size:.3g}" for suffix in _TIME)
+    return f"{median} {unit} ({q1}-{q3})"
 
 
 def readable_interval(row: "pd.Series[Any]", name: str) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from bench import peer_timing, peers
 from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peer_memory
-from bench.timing import in_fresh_process, interleave, median_interval
+from bench.timing import in_fresh_process
 from reference.jobs import Job, disk_job, stacked_disk_job, wide_job
 from reference.peers import PEERS, Array, Peer, Trainer
 from reference.stacked_peers import STACKED_PEERS
@@ -197,23 +197,6 @@ def test_peak_memory_counts_weights_gradients_and_what_a_step_keeps():
 def test_a_failing_process_says_why():
     with pytest.raises(RuntimeError, match="no such"):
         in_fresh_process(1, _fail, disk_job(0))
-
-
-def test_rounds_turn_and_keep_the_order_of_their_columns():
-    made = []
-    rounds = interleave({name: partial(made.append, name) for name in "abc"}, rounds=3)
-    assert "".join(made) == "abccbaabc"
-    assert len(rounds) == 3
-    assert set(rounds[1]) == set("abc")
-
-
-def test_the_interval_of_a_median_holds_it_and_narrows():
-    values = np.random.default_rng(0).normal(3, 1, 400)
-    median, low, high = median_interval(values)
-    assert low < median == np.median(values) < high
-    assert low < 3 < high
-    _, few_low, few_high = median_interval(values[:20])
-    assert high - low < few_high - few_low
 
 
 def test_a_setting_is_timed_once_a_round(in_this_process):
