@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -220,19 +220,18 @@ def main(argv: list[str] | None = None) -> int:
         notes.append("Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".")
         sections = [_readable(table), _readable_overhead(overhead)]
         parts = [part.to_markdown(index=False, disable_numparse=True) for part in sections]
-        write_files(
-            arguments.output_dir,
-            {
-                "scaling.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
-                "scaling_overhead.csv": lambda path: overhead.to_csv(
-                    path, index=False, float_format="%.6g"
-                ),
-                "scaling.md": lambda path: path.write_text(
-                    "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
-                ),
-                "scaling.svg": lambda path: figures.save(draw_scaling(table, peak), path),
-            },
-        )
+        files: dict[str, Callable[[Path], object]] = {
+            "scaling.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
+            "scaling_overhead.csv": lambda path: overhead.to_csv(
+                path, index=False, float_format="%.6g"
+            ),
+            "scaling.md": lambda path: path.write_text(
+                "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
+            ),
+        }
+        if table["ratio"].notna().any():
+            files["scaling.svg"] = lambda path: figures.save(draw_scaling(table, peak), path)
+        write_files(arguments.output_dir, files)
     except OutputFolderError as error:
         parser.error(str(error))
     except KeyboardInterrupt:

@@ -97,8 +97,14 @@ def draw_scaling(table: pd.DataFrame, peak: float) -> Figure:
     grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     grid[0, 0].yaxis.set_major_formatter("{x:,g}")
     grid[0, 0].yaxis.set_minor_locator(NullLocator())
+    grid[1, 0].set_yscale("log")
+    # Where an interval is wider than all that is known, it is cut off.
+    grid[1, 0].set_ylim(table["ratio"].min() / 2, table["ratio"].max() * 1.5)
+    grid[1, 0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
+    grid[1, 0].yaxis.set_major_formatter("{x:g}")
+    grid[1, 0].yaxis.set_minor_locator(NullLocator())
     grid[0, 0].legend()
-    grid[1, 0].legend()
+    grid[1, 0].legend(loc="lower left")
     grid[2, 0].set_ylim(bottom=0)
     figure.suptitle("A training step of the disk network as it grows: overhead, then arithmetic")
     return figure

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,8 @@ def time_recipe(
 ) -> pd.DataFrame:
     """Time a recipe, once every framework has been seen to train as PyTorch does.
 
-    They are verified in lockstep, in float64. Then each takes two turns a round, so that the noise
+    They are verified in lockstep, in float64, which shows most, and in the dtype that is timed.
+    Then each takes two turns a round, so that the noise
     is seen; a first round is not counted.
 
     Args:
@@ -104,8 +105,8 @@ def time_recipe(
     frameworks = list(frameworks)
     columns = ["recipe", "part", "round", "side", "seconds", "wrong"]
     with threads(settings.threads):
-        for framework in frameworks:
-            run = lockstep(recipe, framework, epochs=VERIFIED_EPOCHS)
+        for framework, dtype in product(frameworks, {"float64", settings.dtype}):
+            run = lockstep(recipe, framework, epochs=VERIFIED_EPOCHS, dtype=dtype)
             if run.status != Status.PASSED:
                 wrong = [(recipe.name, part, 0, framework.name, np.nan, str(run)) for part in PARTS]
                 return pd.DataFrame(wrong, columns=columns)

@@ -182,7 +182,8 @@ def readable_times(row: "pd.Series[Any]", side: str) -> str:
     if pd.isna(row[side]):
         return ""
     unit, size = ("ms", 1e-3) if row[side] >= 1e-3 else ("µs", 1e-6)
-    median, q1, q3 = (f"{row[side + suffix] / size:.3g}" for suffix in _TIME)
+    digits = int(np.clip(2 - np.floor(np.log10(row[side] / size)), 0, 2))
+    median, q1, q3 = (f"{row[side + suffix] / size:,.{digits}f}" for suffix in _TIME)
     return f"{median} {unit} ({q1}-{q3})"
 
 

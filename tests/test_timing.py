@@ -112,8 +112,6 @@ def test_a_recipe_is_timed_on_every_side_in_every_part():
     assert (counted == 1).all()
     assert len(counted) == len(PARTS) * 2 * len(sides)
     assert set(rows["side"]) == set(sides)
-    seconds = rows.groupby("part")["seconds"].median()
-    assert seconds["epoch"] > seconds["step"] > seconds[["forward", "backward"]].max()
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
@@ -144,23 +142,25 @@ def test_timing_leaves_the_global_generator_alone():
 
 
 @pytest.mark.parametrize(
-    "where",
-    ["nn.Linear", "nn.MSELoss", "optim.SGD"],
+    ("name", "dtype"),
+    [
+        ("Linear's weight gradient off by a factor of 1 + 1e-5 in a single entry", "float64"),
+        ("MSELoss's backward forgets the factor of 2", "float"),
+        ("SGD's zero_grad leaves all but the first gradient", "float"),
+        ("Linear computes in float16 what is in float32", "float32"),  # which may well be faster
+    ],
 )
-def test_there_is_no_speed_of_a_framework_that_is_wrong(where):
-    wrong = next(
-        fault.framework()
-        for fault in FAULTS
-        if fault.where == where and "bias=False" not in fault.name
-    )
+def test_there_is_no_speed_of_a_framework_that_is_wrong(name, dtype):
+    (wrong,) = (fault.framework() for fault in FAULTS if fault.name == name)
     hurt = replace(MINIFW, nn=wrong.nn, optim=wrong.optim)
     rows = time_recipe(RELU_MSE, 2, Settings(), (hurt, PYTORCH))
     assert rows["seconds"].isna().all()
     assert list(rows["part"]) == list(PARTS)
-    right = time_recipe(RECIPES["xavier-tanh"], 6, Settings())
+    right = time_recipe(RECIPES["xavier-tanh"], 1, Settings())
     table = summarise_speed(pd.concat([rows, right]), step_memory(RELU_MSE, Settings()))
     own = table[table["recipe"] == "relu-mse"]
-    assert own["claim"].str.match(r"not timed: relu-mse in float64, \d+ steps: parted at").all()
+    expected = rf"not timed: relu-mse in {dtype}\d*, \d+ steps: parted at .* looks like a fault"
+    assert own["claim"].str.match(expected).all()
     assert own.drop(columns=["recipe", "part", "claim"]).isna().all(axis=None)
     assert table[table["recipe"] == "xavier-tanh"]["ratio"].notna().all()
     shown = readable_speed(own)
@@ -177,7 +177,7 @@ def test_the_summary_of_a_file_is_that_of_the_rows(tmp_path):
     assert list(table["part"]) == list(PARTS)
     assert list(table["minifw_bytes"].notna()) == [part == "step" for part in PARTS]
     shown = readable_speed(table)
-    assert shown["minifw (quartiles)"].str.fullmatch(r"[\d.]+ (ms|µs) \([\d.]+-[\d.]+\)").all()
+    assert shown["minifw (quartiles)"].str.fullmatch(r"[\d.,]+ (ms|µs) \([\d.,]+-[\d.,]+\)").all()
 
 
 def test_peak_memory_is_what_is_held_at_once():
