@@ -1,6 +1,7 @@
 """What scaling measures: time, memory and arithmetic of a step, of a network of any size."""
 
 import math
+import statistics
 import time
 from collections.abc import Iterable
 from copy import deepcopy
@@ -24,7 +25,7 @@ BATCHES = 4  # different ones: on one again and again, a processor predicts ever
 WARM_UP = (
     2  # steps of a turn that are not counted: the first makes gradients, the second frees some
 )
-TURN = 0.01  # seconds that the counted ones should take at least, so that a clock's tick is nothing
+TURN = 0.01  # seconds that the counted ones should take together, at least
 # So small that the weights stay what they are, and so what is multiplied, however long it is timed.
 LR = 1e-6
 # In float64. Sums of as many terms as batch or width, in other orders, through all layers, leave
@@ -84,7 +85,7 @@ DISK = Network(width=25, depth=3, batch=100)
 
 
 def _steps(template: Any, framework: Framework, job: Job, counted: int) -> float:
-    """Seconds a step, of as many as are ``counted``, on a copy of a model."""
+    """The median seconds of as many steps as are ``counted``, on a copy of a model."""
     model = deepcopy(template)
     step = partial(
         framework.train_step,
@@ -95,10 +96,12 @@ def _steps(template: Any, framework: Framework, job: Job, counted: int) -> float
     todo = list(islice(cycle(zip(job.inputs, job.targets, strict=True)), WARM_UP + counted))
     for input, target in todo[:WARM_UP]:
         step(input, target)
-    start = time.perf_counter()
+    seconds = []
     for input, target in todo[WARM_UP:]:
+        start = time.perf_counter()
         step(input, target)
-    return (time.perf_counter() - start) / counted
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
 def difference(network: Network, frameworks: Iterable[Framework] = FRAMEWORKS.values()) -> str:

@@ -42,6 +42,7 @@ __all__ = [
 
 # What a turn times: an epoch as fit does it, a step, and the parts of a step.
 PARTS = ("epoch", "step", "forward", "backward", "optimizer")
+EPOCHS = 3
 VERIFIED_EPOCHS = 3
 
 
@@ -50,19 +51,22 @@ def _prepare(recipe: Recipe, framework: Framework, settings: Settings) -> Run:
 
 
 def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str, float]:
-    """Seconds of each of PARTS, in a run of its own that has been warmed up by an epoch."""
+    """Seconds of each of PARTS, in a run of its own that has been warmed up by an epoch.
+
+    Each is the median over what a turn does of it, so that whatever interrupts it does not count.
+    """
     clock = time.perf_counter
     with seeded(0):  # outside of fit, PyTorch's Dropout draws from the global generator
         run = _prepare(recipe, framework, settings)
-        run.fit(epochs=1, measure=False)
-        seconds = {"epoch": run.fit(epochs=1, measure=False)[0]["seconds"]}
+        _, *counted = run.fit(epochs=1 + EPOCHS, measure=False)
         # All batches of an epoch: on one again and again, a processor predicts every branch.
         epoch = list(batches(run.train, recipe.batch_size, run.batch_order))
 
-        start = clock()
+        steps = []
         for input, target in epoch:
+            start = clock()
             framework.train_step(run.model, run.criterion, run.optimizer, input, target)
-        seconds["step"] = (clock() - start) / len(epoch)
+            steps.append(clock() - start)
 
         stamps = []
         for input, target in epoch:
@@ -75,8 +79,9 @@ def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str,
             backward = clock()
             run.optimizer.step()
             stamps.append((start, emptied, forward, backward, clock()))
-    zero_grad, forward, backward, step = np.diff(stamps).mean(axis=0).tolist()
-    return seconds | {"forward": forward, "backward": backward, "optimizer": zero_grad + step}
+    zero_grad, forwards, backwards, updates = np.diff(stamps).T
+    seconds = ([row["seconds"] for row in counted], steps, forwards, backwards, zero_grad + updates)
+    return {part: float(np.median(each)) for part, each in zip(PARTS, seconds, strict=True)}
 
 
 def time_recipe(

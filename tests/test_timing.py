@@ -116,16 +116,16 @@ def test_a_recipe_is_timed_on_every_side_in_every_part():
 
 @pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 def test_the_steps_whose_parts_are_timed_are_steps(framework, monkeypatch):
-    """After a turn, the weights are those of four epochs of training."""
+    """After a turn, the weights are those of training."""
     runs = []
     monkeypatch.setattr(
         speed, "prepare", lambda *args, **options: runs.append(prepare(*args, **options)) or runs[0]
     )
     speed._turn(RELU_MSE, framework, Settings())
     plain = prepare(RELU_MSE, framework, seed=0)
-    plain.fit(epochs=2, measure=False)
+    plain.fit(epochs=1 + speed.EPOCHS, measure=False)
     order = plain.batch_order.get_state()
-    for _ in range(2):  # both on the batches of the third epoch
+    for _ in range(2):  # both on the same batches
         plain.batch_order.set_state(order)
         plain.fit(epochs=1, measure=False)
     for expected, actual in zip(
