@@ -1,22 +1,18 @@
 """What the peer table measures: time and memory of a step, and the time of an import."""
 
-import itertools
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.profiler import ProfilerActivity, profile
 
-from bench.timing import interleave
+from bench.memory import peak_memory
+from bench.timing import again, interleave
 from reference.jobs import Job
 from reference.peers import PEERS, Array, Trainer
 from reference.stacked_peers import STACKED_PEERS
@@ -30,12 +26,12 @@ __all__ = [
     "Setting",
     "import_seconds",
     "measure",
-    "peak_memory",
+    "peer_memory",
     "train",
 ]
 
 BASELINE = "pytorch"
-AGAIN = "pytorch again"  # the same code a second time: what is between the two is noise
+AGAIN = again(BASELINE)
 
 VERIFIED_EPOCHS = 2
 # Weights below 1 are rounded by at most 2^-25 a step, on either side: 1.2e-6 in 20 steps. A wrong
@@ -128,26 +124,20 @@ def measure(setting: Setting, rounds: int) -> Measured:
     return Measured(failures, pd.DataFrame(rows))
 
 
-def peak_memory(setting: Setting, name: str) -> int:
-    """Return the bytes of tensors that a peer holds at most in its first three steps.
+def peer_memory(setting: Setting, name: str) -> int:
+    """Return the bytes of tensors that a peer holds at most in its first three epochs.
 
-    Its model, gradients and update are among them, its data are not. They are counted by torch's
-    profiler, which sees every allocation; call it in a fresh process.
+    Its model, gradients and update are among them, its data are not. Call it in a fresh process.
     """
     torch.set_num_threads(setting.threads)
     job = setting.make_job()
-    # The profiler announces itself on the standard error stream.
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stderr.fileno())
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+
+    def first_epochs() -> None:
         trainer = setting.start(name, job)
         for _ in range(3):
             trainer.epoch()
-    results: Any = profiler.profiler
-    events = [e for e in results.kineto_results.events() if e.name() == "[memory]"]
-    events.sort(key=lambda event: event.start_ns())
-    allocated: list[int] = [event.nbytes() for event in events]
-    return max(itertools.accumulate(allocated))
+
+    return peak_memory(first_epochs)
 
 
 def import_seconds() -> float:

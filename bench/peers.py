@@ -38,7 +38,7 @@ from bench.peer_timing import (
     Setting,
     import_seconds,
     measure,
-    peak_memory,
+    peer_memory,
 )
 from bench.timing import in_fresh_process
 from reference.jobs import disk_job, stacked_disk_job, wide_job
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--processes", type=at_least(1), metavar="N",
         help="fresh processes, one by one, for each table (default: 3; quick: 1)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds in each, of a turn a peer (default: 15; quick: 5)")  # fmt: skip
+        help="rounds in each, of a turn a peer (default: 15; quick: 7)")  # fmt: skip
     add("--threads", type=at_least(1), default=min(2, cores()), metavar="N",
         help="threads and cores of stacks and the wide network (default: %(default)s)")  # fmt: skip
     add("--fail-below", type=_positive, metavar="RATIO",
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         help="allow no more milliseconds for importing minifw after torch")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and picture (default: results)")  # fmt: skip
-    add("--quick", action="store_true", help="1 process, 5 rounds, 3 stacks, unless given")
+    add("--quick", action="store_true", help="1 process, 7 rounds, 3 stacks, unless given")
     add("--list", action="store_true", help="list the peers and stop")
     add("--json", action="store_true", help="print the tables as JSON and nothing else")
     return parser
@@ -203,7 +203,7 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
                 progress.advance(bar)
         for setting in wide:
             for peer in (*setting.peers, BASELINE):
-                memory[peer] = in_fresh_process(setting.threads, peak_memory, setting, peer)
+                memory[peer] = in_fresh_process(setting.threads, peer_memory, setting, peer)
                 progress.advance(bar)
         for _ in range(import_runs):
             imports.append(1e3 * import_seconds())
@@ -259,7 +259,7 @@ def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
         f"Times are medians over {arguments.processes} fresh process(es) of {arguments.rounds} "
         "rounds each, in which all peers take turns; a process is bound to as many cores as it has "
         "threads. Speed is PyTorch eager's time over a peer's within a round, with its 95 % "
-        "interval by the bootstrap; the noise floor is PyTorch eager over itself.",
+        "interval by the sign test; the noise floor is PyTorch eager over itself.",
     ]
 
 
@@ -293,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
         _list_peers(out, arguments.json)
         return 0
     arguments.processes = arguments.processes or (1 if arguments.quick else 3)
-    arguments.rounds = arguments.rounds or (5 if arguments.quick else 15)
+    arguments.rounds = arguments.rounds or (7 if arguments.quick else 15)
     arguments.stacks = arguments.stacks or (QUICK_STACKS if arguments.quick else STACKS)
     if arguments.threads > cores():
         parser.error(f"--threads: at most one for each of the {cores()} cores")

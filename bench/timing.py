@@ -1,15 +1,24 @@
-"""Timing: whatever is compared in turn, in one process, so that it meets the same noise."""
+"""Timing: turns in one process, so that all sides meet the same noise; ratios and their intervals.
 
-import math
+Two things keep a comparison honest on a machine whose noise comes in waves, and on which speed
+depends on where in memory things happen to lie: the order of the turns is drawn anew for every
+round, and a turn makes what it times anew. So if two sides are the same code, either is the faster
+one of a round with probability 1/2, whatever the noise, and independently of the other rounds. That
+is all that the sign test needs, whose interval is shown.
+"""
+
 import os
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import scipy.stats
 import torch
 
@@ -18,18 +27,54 @@ from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES
 from reference.run import Run, prepare
 
-__all__ = ["in_fresh_process", "interleave", "median_interval", "time_epochs"]
+__all__ = [
+    "COMPARED",
+    "again",
+    "compare_sides",
+    "in_fresh_process",
+    "interleave",
+    "median_interval",
+    "readable_interval",
+    "readable_times",
+    "threads",
+    "time_epochs",
+    "twice",
+]
 
 T = TypeVar("T")
 
+# Of fewer values the sign test has no 95 % interval: n are on one side with probability 2^-(n-1).
+FEWEST = 6
+
+
+def again(name: str) -> str:
+    """The name of a side's second turn: the same code, so what is between the two is noise."""
+    return f"{name} again"
+
+
+def twice(calls: Mapping[str, T]) -> dict[str, T]:
+    """Every call under its name, and under that which :func:`again` gives it."""
+    return {side: call for name, call in calls.items() for side in (name, again(name))}
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Context in which torch uses as many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
 
 def interleave(calls: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[str, T]]:
-    """Make every call once a round, in an order that turns from round to round."""
-    names = list(calls)
-    return [
-        {name: calls[name]() for name in (names[::-1] if index % 2 else names)}
-        for index in range(rounds)
-    ]
+    """Make every call once a round, in an order that is drawn anew for each."""
+    results = []
+    for _ in range(rounds):
+        made = {name: calls[name]() for name in random.sample(list(calls), len(calls))}
+        results.append({name: made[name] for name in calls})
+    return results
 
 
 def _seconds_of_epoch(run: Run) -> float:
@@ -44,9 +89,7 @@ def time_epochs(
 
     One epoch each goes before, uncounted. Measuring accuracy is not part of the time.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
+    with threads(settings.threads):
         runs = {
             name: prepare(
                 RECIPES[recipe],
@@ -62,8 +105,6 @@ def time_epochs(
         return interleave(
             {name: partial(_seconds_of_epoch, run) for name, run in runs.items()}, rounds
         )
-    finally:
-        torch.set_num_threads(before)
 
 
 def in_fresh_process(threads: int, function: Callable[..., T], *arguments: object) -> T:
@@ -84,10 +125,71 @@ def in_fresh_process(threads: int, function: Callable[..., T], *arguments: objec
 def median_interval(
     values: Sequence[float] | npt.NDArray[np.float64],
 ) -> tuple[float, float, float]:
-    """Return the median, and its 95 % interval by the bootstrap; one value alone has none."""
-    if len(values) == 1:
-        return float(values[0]), math.nan, math.nan
-    interval = scipy.stats.bootstrap(
-        (values,), np.median, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return float(np.median(values)), float(interval.low), float(interval.high)
+    """Return the median, and its 95 % interval by the sign test.
+
+    The test assumes nothing of how the values are distributed. Of fewer than FEWEST there is no
+    such interval, and the smallest and the largest stand in its place.
+    """
+    low, high = np.min(values), np.max(values)
+    if len(values) >= FEWEST:
+        low, high = scipy.stats.quantile_test(values).confidence_interval(0.95)
+    return float(np.median(values)), float(low), float(high)
+
+
+SIDES = ("minifw", "pytorch")
+_TIME = ("", "_q1", "_q3")
+_INTERVAL = ("", "_low", "_high")
+# The columns that compare_sides fills.
+COMPARED = [
+    "rounds",
+    *(side + suffix for side in SIDES for suffix in _TIME),
+    *(name + suffix for name in ("ratio", "noise") for suffix in _INTERVAL),
+    "claim",
+]
+
+
+def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
+    """Sum up the rounds in which one thing was timed.
+
+    Args:
+        seconds: a row a round; columns "minifw" and "pytorch", and each :func:`again`.
+
+    Returns:
+        "rounds"; median and quartiles of each side; "ratio", PyTorch's time over minifw's within a
+        round, with its 95 % interval; the "noise" floor, a side's time over its own within a round,
+        likewise, of the side on which the interval reaches farther from 1; and the "claim":
+        "minifw faster" or "PyTorch faster" if the interval of the ratio lies beyond 1 and beyond
+        the noise floor's, else, or of fewer rounds than FEWEST, "no difference shown".
+    """
+    ratio = median_interval((seconds["pytorch"] / seconds["minifw"]).to_numpy())
+    noise = max(
+        (median_interval((seconds[again(side)] / seconds[side]).to_numpy()) for side in SIDES),
+        key=lambda interval: np.abs(np.log(interval)).max(),
+    )
+    claim = "no difference shown"
+    if len(seconds) >= FEWEST:
+        if ratio[1] > max(1, noise[2]):
+            claim = "minifw faster"
+        elif ratio[2] < min(1, noise[1]):
+            claim = "PyTorch faster"
+    times = (seconds[side].quantile([0.5, 0.25, 0.75]) for side in SIDES)
+    values = [len(seconds), *(time for side in times for time in side), *ratio, *noise, claim]
+    return dict(zip(COMPARED, values, strict=True))
+
+
+def readable_times(row: "pd.Series[Any]", side: str) -> str:
+    """Median and quartiles of a side in a row of COMPARED: "64.2 µs (63.8-66.1)"."""
+    if pd.isna(row[side]):
+        return ""
+    unit, size = ("ms", 1e-3) if row[side] >= 1e-3 else ("µs", 1e-6)
+    digits = int(np.clip(2 - np.floor(np.log10(row[side] / size)), 0, 2))
+    median, q1, q3 = (f"{row[side + suffix] / size:,.{digits}f}" for suffix in _TIME)
+    return f"{median} {unit} ({q1}-{q3})"
+
+
+def readable_interval(row: "pd.Series[Any]", name: str) -> str:
+    """A value and its interval in a row of COMPARED: "ratio" or "noise"."""
+    if pd.isna(row[name]):
+        return ""
+    median, low, high = (f"{row[name + suffix]:.2f}" for suffix in _INTERVAL)
+    return f"{median} ({low}-{high})"

@@ -24,6 +24,8 @@ class Framework:
         nn, optim: the namespaces.
         train_step: ``train_step(model, criterion, optimizer, input, target)`` does one step on one
             batch and returns the loss.
+        backward: ``backward(model, criterion, loss)`` goes back from the loss of that criterion to
+            the parameters of the model: that part of a step.
         no_grad: context in which calls keep nothing for a backward pass.
     """
 
@@ -31,6 +33,7 @@ class Framework:
     nn: ModuleType
     optim: ModuleType
     train_step: Callable[[Any, Any, Any, Tensor, Tensor], Tensor]
+    backward: Callable[[Any, Any, Any], None]
     no_grad: Callable[[], contextlib.AbstractContextManager[None]]
 
 
@@ -44,6 +47,10 @@ def _torch_train_step(
     return cast("Tensor", loss.detach())
 
 
+def _minifw_backward(model: Any, criterion: Any, _: Any) -> None:
+    model.backward(criterion.backward(), needs_input_grad=False)
+
+
 def _torch_nn() -> ModuleType:
     """torch.nn, with the twins of what it lacks."""
     nn = ModuleType("torch.nn and its twins")
@@ -52,6 +59,20 @@ def _torch_nn() -> ModuleType:
     return nn
 
 
-MINIFW = Framework("minifw", minifw.nn, minifw.optim, minifw.train_step, minifw.no_grad)
-PYTORCH = Framework("pytorch", _torch_nn(), torch.optim, _torch_train_step, torch.no_grad)
+MINIFW = Framework(
+    name="minifw",
+    nn=minifw.nn,
+    optim=minifw.optim,
+    train_step=minifw.train_step,
+    backward=_minifw_backward,
+    no_grad=minifw.no_grad,
+)
+PYTORCH = Framework(
+    name="pytorch",
+    nn=_torch_nn(),
+    optim=torch.optim,
+    train_step=_torch_train_step,
+    backward=lambda model, criterion, loss: loss.backward(),
+    no_grad=torch.no_grad,
+)
 FRAMEWORKS = {framework.name: framework for framework in (MINIFW, PYTORCH)}

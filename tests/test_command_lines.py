@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import compare, peers, profile_step, tune
+from bench import compare, peers, profile_step, scaling, tune
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,20 @@ COMMAND_LINES = (
         {
             "relu": "relu-mse",
             "--rounds 0": "at least 1, got '0'",
+            "--speed": "--speed",
+        },
+    ),
+    CommandLine(
+        scaling,
+        "--axes width --rounds 1 --max-step 1",
+        "_run",
+        {
+            "--axes height": "width",
+            "--rounds many": "at least 1, got 'many'",
+            "--threads 0": "at least 1",
+            "--threads 1000": "--threads",
+            "--max-step 0": "at least 1, got '0'",
+            "--max-memory all": "at least 1, got 'all'",
             "--speed": "--speed",
         },
     ),

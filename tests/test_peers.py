@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from bench import peer_timing, peers
-from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peak_memory
-from bench.timing import in_fresh_process, interleave, median_interval
+from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peer_memory
+from bench.timing import in_fresh_process
 from reference.jobs import Job, disk_job, stacked_disk_job, wide_job
 from reference.peers import PEERS, Array, Peer, Trainer
 from reference.stacked_peers import STACKED_PEERS
@@ -114,7 +114,7 @@ def test_a_peer_that_is_not_installed_is_skipped(in_this_process, monkeypatch, t
 def test_prints_every_table_and_writes_every_file(in_this_process, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(peers, "WIDTH", 8)
     # They need a process of their own, and have their tests.
-    monkeypatch.setattr(peers, "peak_memory", lambda setting, name: len(name) * 2**20)
+    monkeypatch.setattr(peers, "peer_memory", lambda setting, name: len(name) * 2**20)
     monkeypatch.setattr(peers, "import_seconds", lambda: 0.03)
     folder = tmp_path / "new"
     arguments = ["--peers", "minifw", "numpy", "--stacks", "2", "1", "--threads", "1"]
@@ -190,30 +190,13 @@ def test_peak_memory_counts_weights_gradients_and_what_a_step_keeps():
     setting = Setting("wide", 1, (), partial(wide_job, 64, 256, 3), threads=1, epochs=1)
     weights, outputs = 3 * (64 * 64 + 64) * 4, 3 * 256 * 64 * 4
     for name in ("minifw", "pytorch"):
-        peak = in_fresh_process(1, peak_memory, setting, name)
+        peak = in_fresh_process(1, peer_memory, setting, name)
         assert 2 * weights + outputs < peak < 2 * (2 * weights + 2 * outputs)
 
 
 def test_a_failing_process_says_why():
     with pytest.raises(RuntimeError, match="no such"):
         in_fresh_process(1, _fail, disk_job(0))
-
-
-def test_rounds_turn_and_keep_the_order_of_their_columns():
-    made = []
-    rounds = interleave({name: partial(made.append, name) for name in "abc"}, rounds=3)
-    assert "".join(made) == "abccbaabc"
-    assert len(rounds) == 3
-    assert set(rounds[1]) == set("abc")
-
-
-def test_the_interval_of_a_median_holds_it_and_narrows():
-    values = np.random.default_rng(0).normal(3, 1, 400)
-    median, low, high = median_interval(values)
-    assert low < median == np.median(values) < high
-    assert low < 3 < high
-    _, few_low, few_high = median_interval(values[:20])
-    assert high - low < few_high - few_low
 
 
 def test_a_setting_is_timed_once_a_round(in_this_process):

@@ -1,7 +1,7 @@
 """How long a pass takes, minifw beside PyTorch; timed with --benchmark-enable, else run once.
 
 The network of the disk task, 2-25-25-25-1 with ReLU and MSE, on a batch of 100, on one thread (see
-tests/conftest.py).
+tests/conftest.py). It is verified before it is timed.
 """
 
 from itertools import pairwise
@@ -12,12 +12,18 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Generator
 
+from bench.scaling_timing import DISK, difference
 from reference.frameworks import FRAMEWORKS, MINIFW, Framework
 
 SIZES = (2, 25, 25, 25, 1)
 BATCH = 100
 
 on_both = pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_on_both() -> None:
+    assert difference(DISK) == ""
 
 
 @pytest.fixture

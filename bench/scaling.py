@@ -1,0 +1,261 @@
+"""Scaling: a training step of the disk network as it grows, on minifw and on PyTorch.
+
+Width, depth and batch are doubled, one at a time, until a step takes long enough or the machine
+holds no more. The table shows time, memory and arithmetic, and where overhead ends.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+
+from bench import figures
+from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.output import OutputFolderError, check_writable, write_files
+from bench.provenance import provenance
+from bench.scaling_figure import draw_scaling
+from bench.scaling_timing import DISK, MEASURED, matrix_product_peak, measure
+from bench.timing import readable_interval, readable_times, threads
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  python bench/scaling.py                                  everything, in some minutes
+  python bench/scaling.py --quick                          a first look, in half a minute
+  python bench/scaling.py --axes width --threads 1 --rounds 51
+  python bench/scaling.py --max-step 1000 --max-memory 8000
+  python bench/scaling.py --quick --json > scaling.json    the tables, for a program
+
+exit codes:
+  0  good    1  a framework is wrong    2  wrong usage    130  interrupted
+"""
+
+AXES = ("width", "depth", "batch")
+DOUBLINGS = 12
+
+
+def _memory() -> int:
+    """The MiB of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="scaling.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="NAME",
+        help=f"what to double: {', '.join(AXES)} (default: all)")  # fmt: skip
+    add("--rounds", type=at_least(1), metavar="N",
+        help="rounds a size, of two turns a framework (default: 15; quick: 7)")  # fmt: skip
+    add("--threads", type=at_least(1), default=1, metavar="N",
+        help="threads of torch (default: 1)")  # fmt: skip
+    add("--max-step", type=at_least(1), metavar="MS",
+        help="double no more once a step takes longer (default: 50; quick: 2)")  # fmt: skip
+    add("--max-memory", type=at_least(1), default=_memory() // 4, metavar="MB",
+        help="double no more if a step could then take more memory than these MiB (default: a "
+        "quarter of the machine's, here %(default)s)")  # fmt: skip
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for tables and picture (default: results)")  # fmt: skip
+    add("--quick", action="store_true", help="7 rounds, steps up to 2 ms, unless given")
+    add("--json", action="store_true", help="print the tables as JSON and nothing else")
+    return parser
+
+
+def _grow(
+    axis: str, arguments: argparse.Namespace, progress: Progress
+) -> Iterator[dict[str, object]]:
+    """Measure the disk network and what comes of doubling one of its sizes."""
+    size = getattr(DISK, axis)
+    for _ in progress.track(range(DOUBLINGS + 1), description=axis):
+        row = measure(replace(DISK, **{axis: size}), arguments.rounds)
+        yield {"axis": axis, "size": size, **row}
+        size *= 2
+        if (
+            row["wrong"]
+            or max(row["minifw"], row["pytorch"]) > arguments.max_step / 1e3
+            # Of twice the width it is up to 4 times as much.
+            or 4 * max(row["minifw_bytes"], row["pytorch_bytes"]) > arguments.max_memory * 2**20
+        ):
+            return
+
+
+def _run(arguments: argparse.Namespace, log: Console) -> tuple[pd.DataFrame, float]:
+    """Measure everything, under a progress bar; also the peak of a matrix product."""
+    with threads(arguments.threads), progress_bar(log, "sizes") as progress:
+        peak = matrix_product_peak()
+        rows = [row for axis in arguments.axes for row in _grow(axis, arguments, progress)]
+    table = pd.DataFrame(rows, columns=["axis", "size", *MEASURED])
+    for side in ("minifw", "pytorch"):
+        table[f"{side}_peak_share"] = table[f"{side}_flop_s"] / peak
+    return table, peak
+
+
+def _crossing(sizes: "pd.Series[float]", values: "pd.Series[float]", level: float) -> float:
+    """The size at which values first reach a level, by logarithms; NaN if they do not."""
+    above = (values >= level).to_numpy()
+    if not above.any() or above[0]:
+        return float(sizes.iloc[0]) if above[0] else np.nan
+    place = int(above.argmax())
+    two = slice(place - 1, place + 1)
+    logs = np.interp(np.log(level), np.log(values.iloc[two]), np.log(sizes.iloc[two]))
+    return float(np.exp(logs))
+
+
+def _overhead(table: pd.DataFrame) -> pd.DataFrame:
+    """Where overhead ends: one row an axis and framework.
+
+    Returns:
+        Columns: axis, framework; "twice_the_time", the size from which a step takes twice as long
+        as that of the disk network; "half_of_the_peak", that from which it does half of the FLOP a
+        second of a matrix product; and "peak_share", the largest share. NaN: not reached.
+    """
+    rows = []
+    for axis, own in table.groupby("axis", sort=False):
+        for side in ("minifw", "pytorch"):
+            times, shares = own[side], own[f"{side}_peak_share"]
+            rows.append(
+                {
+                    "axis": axis,
+                    "framework": side,
+                    "twice_the_time": _crossing(own["size"], times, 2 * times.iloc[0]),
+                    "half_of_the_peak": _crossing(own["size"], shares, 0.5),
+                    "peak_share": shares.max(),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    def both(row: "pd.Series[float]", column: str, factor: float, digits: int) -> str:
+        values = (row[f"{side}_{column}"] * factor for side in ("minifw", "pytorch"))
+        return "" if row["wrong"] else " / ".join(f"{value:,.{digits}f}" for value in values)
+
+    return pd.DataFrame(
+        [
+            {
+                "growing": row["axis"],
+                "size": f"{row['size']:,}",
+                "minifw (quartiles)": readable_times(row, "minifw"),
+                "PyTorch (quartiles)": readable_times(row, "pytorch"),
+                "ratio (95 %)": readable_interval(row, "ratio"),
+                "noise floor": readable_interval(row, "noise"),
+                "claim": f"not timed: {row['wrong']}" if row["wrong"] else row["claim"],
+                "MiB": both(row, "bytes", 2**-20, 2),
+                "GFLOP/s": both(row, "flop_s", 1e-9, 1),
+                "% of peak": both(row, "peak_share", 100, 1),
+            }
+            for _, row in table.iterrows()
+        ]
+    )
+
+
+def _readable_overhead(table: pd.DataFrame) -> pd.DataFrame:
+    def size(number: float) -> str:
+        return "not reached" if pd.isna(number) else f"{number:,.0f}"
+
+    return pd.DataFrame(
+        {
+            "growing": table["axis"],
+            "framework": table["framework"],
+            "twice the time from": table["twice_the_time"].map(size),
+            "half of the peak from": table["half_of_the_peak"].map(size),
+            "largest % of peak": (100 * table["peak_share"]).map("{:.1f}".format),
+        }
+    )
+
+
+def _notes(arguments: argparse.Namespace, peak: float) -> list[str]:
+    """What the tables leave unsaid, in sentences."""
+    return [
+        f"A training step of 2-{DISK.width}-{DISK.width}-{DISK.width}-1 with ReLU, MSE and SGD, "
+        f"batch {DISK.batch}, in which one size is doubled: width, hidden layers or batch. float32 "
+        f"on {arguments.threads} thread(s).",
+        f"Medians over {arguments.rounds} rounds, in each of which both frameworks, and each a "
+        "second time, take a turn with a model of their own, in an order drawn anew. The ratio, "
+        "PyTorch's time over minifw's, is taken within a round, its interval is that of the sign "
+        "test; the noise floor is a side over itself. A difference is shown where the interval of "
+        "the ratio holds neither 1 nor any of the noise floor's.",
+        "Verified before they are timed: in float64 both have the same gradients. Memory is the "
+        "most that the tensors of model, gradients and step take at once. Values of two are those "
+        "of minifw / PyTorch.",
+        "GFLOP/s counts the matrix products alone: 2 * batch * inputs * outputs for the output of "
+        "a layer, and as many for the gradient of its weight and, but in the first layer, of its "
+        f"input. The peak is the fastest of torch.mm on square matrices: {peak / 1e9:.0f} GFLOP/s.",
+        "Overhead ends, along a size, where a step takes twice as long as that of the disk "
+        "network: from there most of the time is what the size costs. Arithmetic begins where half "
+        "of the peak is reached. More layers are more calls, so that depth adds overhead as fast "
+        "as arithmetic.",
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out, log = Console(width=None if sys.stdout.isatty() else 180), Console(stderr=True)
+    arguments.rounds = arguments.rounds or (7 if arguments.quick else 15)
+    arguments.max_step = arguments.max_step or (2 if arguments.quick else 50)
+    if arguments.threads > cores():
+        parser.error(f"--threads: at most one for each of the {cores()} cores")
+    try:
+        check_writable(arguments.output_dir)
+        table, peak = _run(arguments, log)
+        overhead = _overhead(table)
+        with threads(arguments.threads):
+            conditions = provenance() | {"rounds": str(arguments.rounds)}
+        notes = _notes(arguments, peak)
+        notes.append("Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".")
+        sections = [_readable(table), _readable_overhead(overhead)]
+        parts = [part.to_markdown(index=False, disable_numparse=True) for part in sections]
+        files: dict[str, Callable[[Path], object]] = {
+            "scaling.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
+            "scaling_overhead.csv": lambda path: overhead.to_csv(
+                path, index=False, float_format="%.6g"
+            ),
+            "scaling.md": lambda path: path.write_text(
+                "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
+            ),
+        }
+        if table["ratio"].notna().any():
+            files["scaling.svg"] = lambda path: figures.save(draw_scaling(table, peak), path)
+        write_files(arguments.output_dir, files)
+    except OutputFolderError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        log.print("scaling.py: interrupted; earlier results are as they were")
+        return 130
+    wrong = table["wrong"].astype(bool).any()
+    if arguments.json:
+        printed = {
+            "conditions": conditions,
+            "verified": not wrong,
+            "peak_flop_s": peak,
+            "table": json.loads(table.to_json(orient="records")),
+            "overhead": json.loads(overhead.to_json(orient="records")),
+            "notes": notes,
+        }
+        print(json.dumps(printed, indent=2))
+    else:
+        for section in sections:
+            print_table(out, section)
+        for note in notes:
+            out.print(note, highlight=False)
+        out.print(f"Tables and picture: {arguments.output_dir}", highlight=False)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
