@@ -5,7 +5,11 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urldefrag
 
 import pytest
 import torch
@@ -60,3 +64,39 @@ def test_a_docstring_names_every_argument_and_its_default(of):
     for parameter in parameters:
         has_default = parameter.default is not parameter.empty
         assert not has_default or "Default:" in documented[parameter.name], parameter.name
+
+
+class _Page(HTMLParser):
+    """What a page of the book leads to, loads, and can be led to in."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loads, self.anchors, self.formulas = [], [], {""}, 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.anchors |= {values.get("id")}
+        self.formulas += tag == "math"
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        elif tag == "link" and values.get("rel") == "stylesheet":
+            self.loads.append(values["href"])
+        elif "src" in values:
+            self.loads.append(values["src"])
+
+
+def test_the_book_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path):
+    pytest.importorskip("sphinx", reason="needs the extra docs")
+    options = ["-nWq", "-d", tmp_path / "trees"]  # nitpicky: every reference is to something
+    subprocess.run([sys.executable, "-m", "sphinx", *options, ROOT / "docs", tmp_path], check=True)
+    pages = {path: _Page(path.read_text(encoding="utf-8")) for path in tmp_path.rglob("*.html")}
+    assert len(pages) > len(PAGES)
+    assert pages[tmp_path / "backpropagation.html"].formulas > 50
+    for path, page in pages.items():
+        for link in page.links:
+            target, anchor = urldefrag(unquote(link))
+            if not target.startswith("https:"):
+                assert anchor in pages[(path.parent / target).resolve() if target else path].anchors
+        for load in page.loads:  # none from the network
+            assert (path.parent / urldefrag(load.partition("?")[0])[0]).is_file()
