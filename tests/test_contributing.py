@@ -61,3 +61,11 @@ def test_the_new_layer_with_the_mistake_that_it_suggests_is_found_wrong(newcomer
     assert verdict.returncode == 1
     assert "2 FAILED" in verdict.stdout
     assert "--example" in verdict.stdout
+
+
+def test_what_runs_before_a_commit_is_what_ci_runs():
+    hooks = re.findall(
+        r"entry: (\S+(?: (?!-)\S+)?)", (ROOT / ".pre-commit-config.yaml").read_text()
+    )
+    linters = (ROOT / ".ci" / "run").read_text().partition("== linters")[2].partition("\necho")[0]
+    assert hooks == re.findall(r"^(\.venv/bin/(?!pip)\S+(?: (?!-)\w+)?)", linters, re.MULTILINE)
