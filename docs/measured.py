@@ -51,8 +51,9 @@ def _verified(name: str, rows: pd.DataFrame, faults: tuple[int, int] | None) -> 
     lines = [
         f":::{{admonition}} Proof: {name}",
         ":class: tip",
-        f"{rows['examples'].sum()} examples of the rows for `{name}` in the tables of cases: "
-        f"{verdicts}. The largest error is {rows['of bound'].max():.0%} of what rounding explains.",
+        f"Rows of `{name}` in the tables of cases: {len(rows)}, tried on {rows['examples'].sum()} "
+        f"examples. Verdicts: {verdicts}. Largest error: {rows['of bound'].max():.0%} of what "
+        "rounding explains.",
     ]
     if faults:
         lines.append(f"Deliberate faults put into it: {faults[0]}; found: {faults[1]}.")
