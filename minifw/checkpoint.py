@@ -51,9 +51,12 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """Read what :func:`save` wrote, or a safetensors file of another origin as a dict of tensors.
 
-    ::
-
-        model.load_state_dict(minifw.load("model.safetensors"))
+    >>> import tempfile
+    >>> import minifw
+    >>> model = minifw.nn.Linear(2, 3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     minifw.save(model, f"{folder}/model.safetensors")
+    ...     model.load_state_dict(minifw.load(f"{folder}/model.safetensors"))
 
     Returns:
         The state, tensors on the processor and tuples as lists.

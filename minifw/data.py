@@ -107,9 +107,10 @@ def one_hot(classes: Tensor, num_classes: int = -1) -> Tensor:
 def normalise(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
     """(x - mean) / standard deviation, feature by feature, both of the training part alone.
 
-    ::
-
-        train_inputs, test_inputs = normalise(train_inputs, test_inputs)
+    >>> train, test = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0]])
+    >>> normalise(train, test)
+    (tensor([[-1.],
+            [ 1.]]), tensor([[0.]]))
 
     Args:
         train: the part that the statistics are taken from.
@@ -194,10 +195,8 @@ def k_fold(
 ) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Split inputs and targets k times into a training and a validation part.
 
-    ::
-
-        for train, validation in k_fold(data, 5, generator):
-            fit(..., train, validation_data=validation)
+    >>> [(len(train[0]), len(validation[0])) for train, validation in k_fold(disk(10), 3)]
+    [(6, 4), (7, 3), (7, 3)]
 
     Args:
         data: inputs and targets, of the same length.

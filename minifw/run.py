@@ -57,7 +57,9 @@ class Run:
     """What callbacks are told of a run; they may set ``stop``.
 
     Attributes:
-        model, optimizer, scheduler: what is trained, by what; the scheduler may be None.
+        model: what is trained.
+        optimizer: by what.
+        scheduler: of its learning rate; None for none.
         generator: source of the batch order, or one a member; None for torch's global generator.
         callbacks: those of the run.
         epochs: passes over the data, if nothing stops it before.

@@ -31,14 +31,15 @@ _DIMS: dict[Any, tuple[str, ...]] = {
 def stack(models: Iterable[nn.Module]) -> Any:
     """Return one model of many of one shape, which trains each of them as if it were alone.
 
-    ::
-
-        models = [make(Generator().manual_seed(seed)) for seed in range(32)]
-        model = minifw.stack(models)
-        criterion = minifw.stack([nn.MSELoss()] * 32)
-        optimizer = minifw.optim.SGD(model.parameters(), lr=0.1)
-        minifw.fit(model, criterion, optimizer, data, ..., generator=generators)
-        models = minifw.unstack(model)
+    >>> import minifw
+    >>> model = minifw.stack([nn.Linear(2, 1) for _ in range(32)])
+    >>> criterion = minifw.stack([nn.MSELoss()] * 32)
+    >>> optimizer = minifw.optim.SGD(model.parameters(), lr=0.1)
+    >>> inputs, targets = torch.randn(32, 50, 2), torch.randn(32, 50, 1)  # 50 samples for each
+    >>> minifw.train_step(model, criterion, optimizer, inputs, targets).shape
+    torch.Size([32])
+    >>> len(minifw.unstack(model))
+    32
 
     Every parameter and buffer has the members' in its first dimension, and so have inputs, outputs
     and losses. A member is what it would have been alone, up to rounding. Optimisers work entry by

@@ -83,7 +83,7 @@ def evaluate(
         model: what to measure; of a stack, each metric is a list of one value a member.
         data: inputs and targets.
         metrics: by name, functions of outputs and targets.
-        no_grad: minifw's, or another framework's.
+        no_grad: of minifw, or of another framework. Default: minifw's.
         criterion: a loss to measure too, as "loss". Default: none.
     """
     inputs, targets = data
@@ -147,10 +147,11 @@ def fit(
             generator.
         progress: whether to draw a progress bar, if the standard error stream is a terminal.
             Default: once the run has taken two seconds.
-        train_step, no_grad: minifw's; another framework that shares the surface passes its own.
+        train_step, no_grad: another framework that shares the surface passes its own. Default:
+            minifw's.
 
     Returns:
-        A row an epoch: "epoch" from 1, "seconds" spent in training steps, "loss" averaged over
+        A row an epoch, with "epoch" from 1, "seconds" spent in training steps, "loss" averaged over
         the samples as they were trained on, "validation_loss" if there are validation data,
         "train_NAME" and "validation_NAME" for each metric.
 

@@ -65,7 +65,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The row in a word, unique in the table: constructor call, input shapes, mode."""
+        """The row in a word, unique in the table, made of constructor call, input shapes, mode."""
         arguments = [
             a.name if isinstance(a, Case) else getattr(a, "__name__", repr(a))
             for a in self.arguments

@@ -43,7 +43,8 @@ class Recipe:
         summary: network, loss and schedule in a line.
         model: builds the network from the namespace nn.
         loss: name of the loss in the namespace nn.
-        epochs, batch_size: as trained by the report.
+        epochs: as trained by the report.
+        batch_size: likewise.
         optimizer: builds the optimiser from the namespace optim and the parameters. Default: SGD of
             learning rate 0.1.
         labels: label outside the disk, label inside; or "classes", for a network of two outputs.

@@ -1,13 +1,22 @@
 """The README shows what is so."""
 
+import argparse
+import functools
+import importlib
+import itertools
+import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import pytest
 import torch
 
+from bench.examples.autograd_function import Swish
 from bench.faults import FAULTS
 from bench.verify import main
-from minifw import nn
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,13 +44,34 @@ def test_the_number_of_faults_is_that_of_the_catalogue():
     assert f"{len(FAULTS)} deliberate faults" in readme
 
 
-def test_the_layer_and_the_module_in_it_equal_autograd():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
-    namespace = {"nn": nn}
-    for block in blocks[1:]:
-        exec(block, namespace)
-    block = namespace["Block"]().to(torch.float64)
+@pytest.fixture(scope="module")
+def blocks():
+    """What the README's Python blocks define, each run after those before it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    x, target = torch.rand(4, 2), torch.rand(4, 1)
+    namespace = {"x": x, "target": target, "torch": torch, "Swish": Swish}
+    with torch.random.fork_rng():
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(block, namespace)
+    return namespace
+
+
+def test_the_first_block_trains(blocks):
+    assert blocks["grad_input"].shape == (4, 2)
+    assert torch.isfinite(blocks["loss"])
+
+
+def test_the_test_in_it_passes(blocks, verify_backward):
+    verify_few = functools.partial(verify_backward, max_examples=3)
+    blocks["test_swish"](verify_few)
+
+
+def test_the_stack_in_it_gives_every_member_back(blocks):
+    assert len(blocks["models"]) == len(blocks["losses"]) == 32
+
+
+def test_the_layer_and_the_module_in_it_equal_autograd(blocks):
+    block = blocks["Block"]().to(torch.float64)
     generator = torch.Generator().manual_seed(0)
     x, g = torch.randn(2, 4, 25, generator=generator, dtype=torch.float64)
 
@@ -55,3 +85,64 @@ def test_the_layer_and_the_module_in_it_equal_autograd():
     expected.backward(g)
     torch.testing.assert_close(output, expected.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(grad_input, x.grad, rtol=1e-12, atol=1e-15)
+
+
+def _commands(page):
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        for command in " ".join(map(shlex.quote, shlex.split(line, comments=True))).split("'&&'"):
+            if command:
+                yield pytest.param(shlex.split(command), id=f"{page}: {command.strip()}")
+
+
+@pytest.mark.parametrize("command", [*_commands("README.md"), *_commands("CONTRIBUTING.md")])
+def test_a_command_is_one_that_would_be_accepted(command, monkeypatch):
+    program, *arguments = command
+    tool = program.removeprefix(".venv/bin/")
+    if tool == "python":
+        assert _is_accepted(arguments[0], arguments[1:], monkeypatch)
+    elif tool == "pip":
+        extra = re.fullmatch(r"\.(?:\[(\w+)\])?", arguments[-1])[1]
+        assert arguments[:-1] == ["install", "-q", "-c", "constraints.txt", "-e"]
+        assert extra is None or extra in PROJECT["optional-dependencies"]
+    elif tool == "pytest":
+        for flag in [argument for argument in arguments if argument.startswith("-")]:
+            assert re.search(rf"(?m)^ *(-\w, )?{flag}\b", _help_of_pytest()), flag
+        for path in [argument for argument in arguments if argument.startswith("tests/")]:
+            assert (ROOT / path).exists()
+    elif program.startswith(".venv/"):
+        requirements = " ".join(itertools.chain(*PROJECT["optional-dependencies"].values()))
+        assert re.search(rf"\b{tool.removesuffix('-build')}\b", requirements), tool
+    else:
+        assert command == ["python3", "-m", "venv", ".venv"] or (ROOT / program).is_file()
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@functools.cache
+def _help_of_pytest():
+    command = [sys.executable, "-m", "pytest", "--help"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def _is_accepted(script, arguments, monkeypatch):
+    """Whether a command line of ours takes the arguments; the work is not begun."""
+
+    class AcceptedError(Exception):
+        pass
+
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(*arguments, **options):
+        parse(*arguments, **options)
+        raise AcceptedError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+    try:
+        importlib.import_module(script.removesuffix(".py").replace("/", ".")).main(arguments)
+    except AcceptedError:
+        return True
+    except SystemExit as stop:
+        return stop.code in (None, 0)  # --help
+    return False

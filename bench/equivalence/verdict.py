@@ -78,7 +78,8 @@ class Verdict:
             result and of its change when everything that goes in is moved by one ULP.
         bound: what ``absolute`` may be.
         where: the entry in which the distance, or what else is wrong, is largest.
-        actual, expected: the entry there, of the subject and of the exact result.
+        actual: the entry there, of the subject.
+        expected: the same of the exact result.
         power: share of the entries in which a relative error of 1e-5 would have been detected.
     """
 

@@ -58,17 +58,19 @@ def sigmoid(input: Tensor) -> tuple[Tensor, Pullback]:
 class Activation(Module):
     """An element-wise function from two functions of the user: itself and its derivative.
 
-    ::
-
-        square = nn.Activation(torch.square, lambda x: 2 * x)
-
-        class Sine(nn.Activation):
-            def function(self, input): return torch.sin(input)
-            def derivative(self, input): return torch.cos(input)
+    >>> square = Activation(torch.square, lambda x: 2 * x)
+    >>> square(torch.tensor([3.0])), square.backward(torch.tensor([1.0]))
+    (tensor([9.]), tensor([6.]))
+    >>> class Sine(Activation):
+    ...     def function(self, input):
+    ...         return torch.sin(input)
+    ...
+    ...     def derivative(self, input):
+    ...         return torch.cos(input)
 
     Args:
-        function: maps a tensor to one of its shape.
-        derivative: maps the same tensor to the derivative of ``function`` there.
+        function: maps a tensor to one of its shape. Default: that of the subclass.
+        derivative: maps the same tensor to the derivative of ``function`` there. Default: likewise.
 
     Shape: input and output (\\*), any shape.
 

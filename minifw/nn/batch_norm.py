@@ -30,7 +30,8 @@ def batch_norm(
         running <- (1 - momentum) running + momentum moment
 
     with the variance divided by n - 1. Otherwise the running moments are used, as constants. The
-    pullback returns the gradients of input, weight and bias (:func:`normalize`).
+    pullback returns the gradients of input, weight and bias, as that of
+    :func:`~minifw.nn.normalization.normalize`.
 
     Shape:
         - input and output: (N, C, \\*).
@@ -122,11 +123,13 @@ class BatchNorm1d(Module):
     Attributes:
         weight (Parameter | None): (C), from 1.
         bias (Parameter | None): (C), from 0.
-        running_mean, running_var (Tensor | None): (C), buffers, from 0 and 1.
+        running_mean (Tensor | None): (C), buffer, from 0.
+        running_var (Tensor | None): (C), buffer, from 1.
         num_batches_tracked (Tensor | None): scalar buffer, the batches seen in training.
 
     Raises:
-        ValueError: the input has not 2 or 3 dimensions; what :func:`batch_norm` refuses.
+        ValueError: the input has not 2 or 3 dimensions; what
+            :func:`~minifw.nn.functional.batch_norm` refuses.
 
     Source: Ioffe and Szegedy (2015), Batch normalization; :class:`torch.nn.BatchNorm1d`.
     """

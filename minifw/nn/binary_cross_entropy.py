@@ -96,7 +96,7 @@ def binary_cross_entropy_with_logits(
     """-(p t log s(x) + (1 - t) log(1 - s(x))), reduced, with s the sigmoid and p pos_weight.
 
     Its derivative in x is (p t + 1 - t) s(x) - p t; both are multiplied by ``weight``. Computed as
-    (1 - t) x - (p t + 1 - t) log s(x), and log s(x) as min(x, 0) - log(1 + exp(-|x|)), so that
+    (1 - t) x - (p t + 1 - t) log s(x), and log s(x) as min(x, 0) - log(1 + exp(-abs(x))), so that
     every finite x gives finite values.
 
     Shape:

@@ -46,7 +46,7 @@ class Dropout(Module):
 
     Args:
         p: probability of an entry to be zeroed. Default: 0.5.
-        inplace: refused when True.
+        inplace: refused when True. Default: False.
         generator: source of the masks. Default: torch's global generator.
 
     Shape: input and output (\\*), any shape.

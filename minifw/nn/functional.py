@@ -1,9 +1,12 @@
 """Every formula, as a pure function of tensors that returns its output and its pullback.
 
-::
-
-    output, pullback = functional.linear(input, weight, bias)
-    grad_input, grad_weight, grad_bias = pullback(grad_output)
+>>> import torch
+>>> from minifw.nn import functional
+>>> input, weight, bias = torch.ones(4, 2), torch.ones(3, 2), torch.ones(3)
+>>> output, pullback = functional.linear(input, weight, bias)
+>>> grad_input, grad_weight, grad_bias = pullback(torch.ones_like(output))
+>>> grad_bias
+tensor([4., 4., 4.])
 
 The pullback of a function of one tensor returns one gradient, of several a tuple; a loss is
 differentiated in its input alone. Each function stands beside the module that calls it; this is

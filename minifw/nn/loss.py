@@ -86,7 +86,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Te
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Tensor, Pullback]:
-    """Absolute error |x - t|, reduced; its derivative in x is sign(x - t), 0 at 0.
+    """Absolute error abs(x - t), reduced; its derivative in x is sign(x - t), 0 at 0.
 
     Shape and Raises: as :func:`mse_loss`.
     """
@@ -96,7 +96,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Ten
 def smooth_l1_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0
 ) -> tuple[Tensor, Pullback]:
-    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = x - t; reduced.
+    """d^2 / (2 beta) where abs(d) < beta, else abs(d) - beta / 2, with d = x - t; reduced.
 
     Its derivative in x is d / beta, held between -1 and 1. For beta = 0 it is :func:`l1_loss`.
 
@@ -120,7 +120,7 @@ def smooth_l1_loss(
 def huber_loss(
     input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0
 ) -> tuple[Tensor, Pullback]:
-    """d^2 / 2 where |d| < delta, else delta (|d| - delta / 2), with d = x - t; reduced.
+    """d^2 / 2 where abs(d) < delta, else delta (abs(d) - delta / 2), with d = x - t; reduced.
 
     Its derivative in x is d, held between -delta and delta.
 
@@ -194,7 +194,7 @@ class Loss(Module):
             needs_input_grad: must be True, since there is nothing else to compute.
 
         Raises:
-            RuntimeError: as :meth:`Module.backward`.
+            RuntimeError: as :meth:`minifw.nn.Module.backward`.
         """
         if self.members and self._calls and not grad_outputs and self.reduction != "none":
             grad_outputs = tuple(map(torch.ones_like, self._calls[-1][0]))
@@ -217,7 +217,7 @@ class MSELoss(Loss):
 
 
 class L1Loss(Loss):
-    """Absolute error |x - t|.
+    """Absolute error abs(x - t).
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
@@ -232,7 +232,7 @@ class L1Loss(Loss):
 
 
 class SmoothL1Loss(Loss):
-    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2, with d = x - t.
+    """d^2 / (2 beta) where abs(d) < beta, else abs(d) - beta / 2, with d = x - t.
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
@@ -252,7 +252,7 @@ class SmoothL1Loss(Loss):
 
 
 class HuberLoss(Loss):
-    """d^2 / 2 where |d| < delta, else delta (|d| - delta / 2), with d = x - t.
+    """d^2 / 2 where abs(d) < delta, else delta (abs(d) - delta / 2), with d = x - t.
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".

@@ -24,10 +24,12 @@ class Module(ModuleTree):
     - ``rule(*inputs)`` computes on tensors and returns output and pullback: the closure that maps
       the gradient of the output to that of each input (:mod:`minifw.nn.rule`).
 
-    ::
-
-        output = module(input)
-        grad_input = module.backward(grad_output)
+    >>> from minifw import nn
+    >>> module = nn.ReLU()
+    >>> module(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    >>> module.backward(torch.tensor([10.0, 10.0]))
+    tensor([ 0., 10.])
 
     Attributes:
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
@@ -125,15 +127,19 @@ class Module(ModuleTree):
         """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
 
         So the gradient of any tensor in between can be read, since each is the output of a module,
-        within a :class:`Sequential` or a ``forward`` alike::
+        within a :class:`Sequential` or a ``forward`` alike.
 
-            grads = []
-            handle = model[1].register_full_backward_hook(
-                lambda module, grad_input, grad_output: grads.append(grad_output[0])
-            )
-            model(x)
-            model.backward(grad_output)  # grads[0] is the gradient of the output of model[1]
-            handle.remove()
+        >>> from minifw import nn
+        >>> grads = []
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> handle = model[0].register_full_backward_hook(
+        ...     lambda module, grad_input, grad_output: grads.append(grad_output[0])
+        ... )
+        >>> output = model(torch.ones(4, 2))
+        >>> grad_input = model.backward(torch.ones(4, 3))
+        >>> grads[0].shape  # of the gradient of the output of the first layer
+        torch.Size([4, 3])
+        >>> handle.remove()
 
         A module called several times calls its hook as often, the latest call first. A pass with
         ``needs_input_grad=False`` leaves out, as torch does, what only frozen modules lie behind.

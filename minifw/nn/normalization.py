@@ -84,7 +84,8 @@ def layer_norm(
 ) -> tuple[Tensor, Pullback]:
     """(input - mean) / sqrt(variance + eps) weight + bias, moments over the last dimensions.
 
-    The pullback returns the gradients of input, weight and bias (:func:`normalize`).
+    The pullback returns the gradients of input, weight and bias, as that of
+    :func:`~minifw.nn.normalization.normalize`.
 
     Shape:
         - input and output: (\\*, normalized_shape).

@@ -15,6 +15,7 @@ class Parameter:
     Args:
         data: the values; kept, not copied.
         requires_grad: whether backward passes fill ``grad`` and optimisers change ``data``.
+            Default: True.
 
     Attributes:
         data (Tensor): the values; never requires grad in autograd's sense.

@@ -119,7 +119,7 @@ class ReLU(Module):
     """max(x, 0), elementwise.
 
     Args:
-        inplace: refused when True.
+        inplace: refused when True. Default: False.
 
     Shape: input and output (\\*), any shape.
 
@@ -138,7 +138,7 @@ class LeakyReLU(Module):
 
     Args:
         negative_slope: slope below 0. Default: 0.01.
-        inplace: refused when True.
+        inplace: refused when True. Default: False.
 
     Shape: input and output (\\*), any shape.
 
@@ -161,7 +161,7 @@ class ELU(Module):
 
     Args:
         alpha: minus the limit towards minus infinity. Default: 1.0.
-        inplace: refused when True.
+        inplace: refused when True. Default: False.
 
     Shape: input and output (\\*), any shape.
 
@@ -228,7 +228,7 @@ class SiLU(Module):
     """x / (1 + exp(-x)), elementwise.
 
     Args:
-        inplace: refused when True.
+        inplace: refused when True. Default: False.
 
     Shape: input and output (\\*), any shape.
 
