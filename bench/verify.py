@@ -35,6 +35,7 @@ from bench.equivalence.lockstep import lockstep
 from bench.equivalence.report import by_class, by_row
 from bench.equivalence.units import UNITS
 from bench.equivalence.verification import CHECK_NAMES
+from bench.equivalence.witnesses import WITNESSES
 from bench.kill_matrix import KillMatrix, kill_matrix
 from bench.output import OutputFolderError, check_writable, write_files
 from reference.cases import CASES
@@ -222,6 +223,7 @@ def _verify(comparison: Comparison, arguments: argparse.Namespace, command: str)
         max_examples=arguments.max_examples,
         seed=arguments.seed,
         command=command,
+        power=not arguments.quick,
     )
 
 
@@ -289,6 +291,9 @@ def _verify_all(arguments: argparse.Namespace, log: Console) -> list[Report]:
 
 
 def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
+    for name in frame.select_dtypes("float"):
+        form = "{:.0%}" if str(name).startswith("power") else "{:.2g}"
+        frame[name] = frame[name].map(form.format, na_action="ignore").fillna("")
     if as_markdown:
         print(frame.to_markdown(index=False, disable_numparse=True) + "\n")
     else:
@@ -297,13 +302,11 @@ def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
 
 def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
     """A row a tensor and dtype, and the witnesses."""
-    table = report.table()
-    for column in ("error", "relative", "ULP", "x PyTorch's", "of bound"):
-        table[column] = table[column].map("{:.2g}".format)
-    table["power"] = table["power"].map("{:.0%}".format)
-    _print_frame(out, table, as_markdown)
+    _print_frame(out, report.table(), as_markdown)
     if report.testimonies:
         said = pd.DataFrame(testimony.as_dict() for testimony in report.testimonies)
+        for witness in WITNESSES:
+            said[witness] = said[witness].map("{:.9g}".format, na_action="ignore").fillna("")
         _print_frame(out, said, as_markdown)
     if report.gradcheck is not None:
         said_of_it = report.gradcheck or "no objection"

@@ -15,7 +15,7 @@ buffers.
 import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_map_only
 
 import minifw
 from bench.equivalence.example import DTYPES, Example, draw_inputs
-from bench.equivalence.passes import NotApplicable, Pass, SideEffect
+from bench.equivalence.passes import NOTHING, NotApplicable, Pass, SideEffect
 from bench.equivalence.subject import Subject, make_reference, make_subject
 from bench.equivalence.verdict import ROUGHEST, Status, Verdict, judge
 from reference.cases import Case, Input, build, seeded
@@ -220,7 +220,7 @@ class Expected:
         subject: Subject,
         to: torch.dtype,
         move: Move = _stay,
-        within: AbstractContextManager[Any] = nullcontext(),
+        within: AbstractContextManager[Any] = NOTHING,
     ) -> Pass:
         """Take a subject through the example's calls, with numbers moved, called ``within``."""
         fixed = None if self.cotangents is None else [move(c.to(to)) for c in self.cotangents]
@@ -232,7 +232,7 @@ class Expected:
         return _mover(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
 
     def _moved_by(
-        self, seed: int, within: AbstractContextManager[Any] = nullcontext()
+        self, seed: int, within: AbstractContextManager[Any] = NOTHING
     ) -> dict[str, Tensor]:
         """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
         move = self._mover(seed)
@@ -276,6 +276,7 @@ def check(
     name: str = "",
     cotangents: Sequence[Tensor] | None = None,
     given: Drawn | None = None,
+    thorough: bool = False,
 ) -> list[Verdict]:
     """Make one check, and judge every tensor that comes out of it.
 
@@ -285,6 +286,8 @@ def check(
         name: of the check.
         cotangents: gradients of the outputs. Default: drawn at random, as they should be.
         given: parameters and inputs. Default: drawn at random.
+        thorough: whether to draw all of the control even if the subject passes without, so that
+            the bounds are those that an error would have to exceed, and the power is known.
     """
 
     def alone(status: Status, reason: str) -> list[Verdict]:
@@ -321,6 +324,7 @@ def check(
                 expected.largest_cotangent,
                 [other[tensor] for other in shaken],
                 [other[tensor] for other in rough if tensor in other],
+                thorough,
             )
             for tensor in expected.named
         ]
@@ -329,12 +333,13 @@ def check(
         return [v for v in verdicts if v.status == Status.FAILED and v.absolute > v.bound]
 
     verdicts = judged()
-    if too_far(verdicts):
+    if thorough or too_far(verdicts):
         # Two draws of the control may be small by luck. Before anything is said against the
         # subject, there are more, which also move what PyTorch, and what the subject, computes on
         # the way. The subject may not be able to compute in float64.
         verdicts = judged(expected.shaken)
-        if any(v.absolute <= ROUGHEST * v.bound for v in too_far(verdicts)):  # else past excuse
+        # What is farther off is past excuse.
+        if thorough or any(v.absolute <= ROUGHEST * v.bound for v in too_far(verdicts)):
             try:
                 rough = expected.roughened(drawn)
             except Exception:

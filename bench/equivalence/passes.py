@@ -17,7 +17,9 @@ from bench.equivalence.example import DTYPES, Example, lay_out
 from bench.equivalence.subject import Subject, named
 from reference.cases import Input, seeded
 
-__all__ = ["PASSES", "NotApplicable", "Pass", "SideEffect"]
+__all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass", "SideEffect"]
+
+NOTHING = nullcontext()  # to call a subject in
 
 
 class SideEffect(Exception):  # noqa: N818 -- a finding, not an error of the harness
@@ -48,7 +50,7 @@ class Pass:
         example: Example,
         cotangents: Sequence[Tensor] | None = None,
         move: Callable[[Tensor], Tensor] = lambda tensor: tensor,
-        within: AbstractContextManager[Any] = nullcontext(),
+        within: AbstractContextManager[Any] = NOTHING,
     ) -> None:
         self.subject = subject
         self.specs = specs

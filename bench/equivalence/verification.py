@@ -21,6 +21,8 @@ __all__ = ["CHECK_NAMES", "verify", "verify_comparison"]
 
 CHECK_NAMES = (*CHECKS, "witnesses", "gradcheck", "fuzzing")
 
+WITH_POWER = (Example(dtype="float64"), Example(dtype="float32"))
+
 
 def verify(
     subject: Any,
@@ -110,8 +112,15 @@ def verify_comparison(
     seed: int = 0,
     cotangents: Sequence[Tensor] | None = None,
     command: str = "",
+    power: bool = True,
 ) -> Report:
-    """As :func:`verify`; ``command`` is the command line to reproduce failures by."""
+    """As :func:`verify`.
+
+    Args:
+        command: the command line to reproduce failures by.
+        power: whether to look into the power of the plain checks in float64 and float32. In fewer
+            bits, a relative error of 1e-5 is less than a rounding.
+    """
     for dtype in dtypes:
         if dtype not in DTYPES:
             raise UsageError(f"unknown dtype {dtype!r}; expected some of {', '.join(DTYPES)}")
@@ -132,7 +141,8 @@ def verify_comparison(
             if cotangents is not None and example != Example(example.steps, example.dtype):
                 continue
             examples += 1
-            verdicts += check(comparison, example, name, cotangents)
+            thorough = power and example in WITH_POWER
+            verdicts += check(comparison, example, name, cotangents, thorough=thorough)
     if cotangents is not None:
         return Report(comparison.name, tuple(verdicts), examples=examples, command=command)
 
