@@ -10,7 +10,6 @@ from bench.equivalence.checks import CHECKS
 from bench.equivalence.engine import Comparison, check, draw, first_line
 from bench.equivalence.example import DTYPES, Example, parse_input
 from bench.equivalence.fuzz import fuzz
-from bench.equivalence.passes import NotApplicable
 from bench.equivalence.report import Report
 from bench.equivalence.subject import UsageError
 from bench.equivalence.verdict import Status, Verdict
@@ -179,7 +178,7 @@ def _try_out(comparison: Comparison, dtypes: Sequence[str]) -> None:
                 continue
             try:
                 actual = drawn.subject(DTYPES[dtype]).forward_only(*inputs)
-            except (UsageError, NotApplicable):
+            except UsageError:
                 raise
             except Exception as error:
                 raise UsageError(
