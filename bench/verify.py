@@ -1,16 +1,13 @@
 """Is a backward pass written by hand equal to PyTorch's? Of minifw, or of a layer of yours."""
 
 import argparse
-import ast
 import dataclasses
-import importlib
-import importlib.util
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -30,11 +27,13 @@ from bench.equivalence import (
 )
 from bench.equivalence.certificate import Certificate, certify
 from bench.equivalence.engine import check
-from bench.equivalence.example import DTYPES, Example, parse_input
+from bench.equivalence.example import DTYPES, Example
+from bench.equivalence.from_text import comparison_from_text
 from bench.equivalence.lockstep import lockstep
 from bench.equivalence.report import by_class, by_row
 from bench.equivalence.units import UNITS
 from bench.equivalence.verification import CHECK_NAMES
+from bench.equivalence.witnesses import WITNESSES
 from bench.kill_matrix import KillMatrix, kill_matrix
 from bench.output import OutputFolderError, check_writable, write_files
 from reference.cases import CASES
@@ -123,70 +122,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load(text: str) -> Any:
-    """The object of ``file.py:name``, ``package.module:name`` or ``package.module.name``.
-
-    Raises:
-        UsageError: there is none.
-    """
-    where, _, name = text.partition(":") if ":" in text else text.rpartition(".")
-    try:
-        if where.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            if spec is None or spec.loader is None:
-                raise UsageError(f"cannot import {where!r}")
-            module = importlib.util.module_from_spec(spec)
-            # Its folder, as if it were run as a script, and its name, which pickling looks up.
-            sys.path.insert(0, str(Path(where).resolve().parent))
-            sys.modules.setdefault(spec.name, module)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(where)
-    except UsageError:
-        raise
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UsageError(f"cannot import {where or text!r}: {reason}") from error
-    if not hasattr(module, name):
-        raise UsageError(f"{where} has no {name!r}")
-    return getattr(module, name)
-
-
-def _arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read constructor arguments, written as in a call.
-
-    Raises:
-        UsageError: they are not literals.
-    """
-    try:
-        call = ast.parse(f"f({text})", mode="eval").body
-        assert isinstance(call, ast.Call)
-        options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-        return tuple(ast.literal_eval(argument) for argument in call.args), options
-    except (SyntaxError, ValueError, AssertionError):
-        raise UsageError(f"expected arguments such as '3, 5, bias=False', got {text!r}") from None
-
-
 def _own(arguments: argparse.Namespace) -> Comparison:
     if not arguments.reference:
         raise UsageError("--subject needs a --reference, such as torch.nn.Linear")
     if not arguments.input:
         raise UsageError("--subject needs an --input, such as 4,3, for each input")
-    positional, options = _arguments(arguments.init)
-    try:
-        inputs = tuple(parse_input(text) for text in arguments.input)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return Comparison(
-        arguments.subject.rpartition(":")[2],
-        _load(arguments.subject),
-        _load(arguments.reference),
-        inputs,
-        positional,
-        options,
-        device=arguments.device,
+    return comparison_from_text(
+        arguments.subject,
+        arguments.reference,
+        arguments.init,
+        arguments.input,
+        arguments.device,
     )
 
 
@@ -222,6 +168,7 @@ def _verify(comparison: Comparison, arguments: argparse.Namespace, command: str)
         max_examples=arguments.max_examples,
         seed=arguments.seed,
         command=command,
+        power=not arguments.quick,
     )
 
 
@@ -289,6 +236,9 @@ def _verify_all(arguments: argparse.Namespace, log: Console) -> list[Report]:
 
 
 def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
+    for name in frame.select_dtypes("float"):
+        form = "{:.0%}" if str(name).startswith("power") else "{:.2g}"
+        frame[name] = ["" if math.isnan(value) else form.format(value) for value in frame[name]]
     if as_markdown:
         print(frame.to_markdown(index=False, disable_numparse=True) + "\n")
     else:
@@ -297,13 +247,11 @@ def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
 
 def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
     """A row a tensor and dtype, and the witnesses."""
-    table = report.table()
-    for column in ("error", "relative", "ULP", "x PyTorch's", "of bound"):
-        table[column] = table[column].map("{:.2g}".format)
-    table["power"] = table["power"].map("{:.0%}".format)
-    _print_frame(out, table, as_markdown)
+    _print_frame(out, report.table(), as_markdown)
     if report.testimonies:
         said = pd.DataFrame(testimony.as_dict() for testimony in report.testimonies)
+        for witness in WITNESSES:
+            said[witness] = ["" if pd.isna(value) else f"{value:.9g}" for value in said[witness]]
         _print_frame(out, said, as_markdown)
     if report.gradcheck is not None:
         said_of_it = report.gradcheck or "no objection"

@@ -1,5 +1,7 @@
 """The equivalence engine: what it says of right and wrong, and of checks that prove nothing."""
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +12,10 @@ from torch import Tensor
 from bench.equivalence import Comparison, Report, Status, UsageError, Verdict, verify
 from bench.equivalence.checks import CHECKS
 from bench.equivalence.engine import check
-from bench.equivalence.example import Example, parse_input
+from bench.equivalence.example import DTYPES, Example, parse_input
 from bench.equivalence.verdict import judge
 from bench.equivalence.witnesses import gradcheck, hear
+from bench.examples.autograd_function import Linear
 from minifw import nn
 from minifw.nn.rule import Pullback
 from reference.cases import Input
@@ -20,21 +23,17 @@ from reference.cases import Input
 DOUBLE = torch.float64
 
 
-def linear(change: Callable[[Tensor], Tensor]) -> type:
-    """A Linear layer whose weight's gradient is changed."""
+def one_entry_wrong(row: int, column: int) -> type:
+    """A Linear layer with an entry of its weight's gradient wrong by a factor of 1 + 1e-5."""
 
-    class Changed(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            ctx.save_for_backward(input, weight)
-            return input @ weight.t() + bias
-
+    class Wrong(Linear):
         @staticmethod
         def backward(ctx: Any, grad_output: Tensor) -> Any:
-            input, weight = ctx.saved_tensors
-            return grad_output @ weight, change(grad_output.t() @ input), grad_output.sum(0)
+            grad_input, grad_weight, grad_bias = Linear.backward(ctx, grad_output)
+            grad_weight[row, column] *= 1 + 1e-5
+            return grad_input, grad_weight, grad_bias
 
-    return Changed
+    return Wrong
 
 
 def elementwise(
@@ -59,48 +58,64 @@ def plain(subject: Any, reference: Any, *shapes: str, **options: Any) -> Report:
 @pytest.mark.parametrize("row", range(3))
 @pytest.mark.parametrize("column", range(5))
 def test_one_entry_wrong_by_1e_5_is_found_in_float64(row: int, column: int) -> None:
-    def change(grad: Tensor) -> Tensor:
-        grad[row, column] *= 1 + 1e-5
-        return grad
-
-    report = plain(linear(change), torch.nn.Linear, "4,5", arguments=(5, 3), max_examples=0)
+    wrong = one_entry_wrong(row, column)
+    report = plain(wrong, torch.nn.Linear, "4,5", arguments=(5, 3), max_examples=0)
     assert report.status == Status.FAILED
     found = report.failures[0]
     assert (found.tensor, found.where) == ("weight.grad", (row, column))
     assert found.actual / found.expected == pytest.approx(1 + 1e-5, rel=1e-9)
 
 
-@pytest.mark.parametrize("row", range(3))
-@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("Linear", (3, 2)), ("LayerNorm", (3,)), ("Softmax", (1,))]
+)
 def test_in_float32_it_is_found_where_the_verdict_claims_the_power_to(
-    row: int, column: int
+    name: str, arguments: tuple[int, ...]
 ) -> None:
-    def change(grad: Tensor) -> Tensor:
-        grad[row, column] *= 1 + 1e-5
-        return grad
+    def verdict_on(factors: Tensor, example: Example, **options: Any) -> Verdict:
+        class Subject(getattr(nn, name)):  # type: ignore[misc]
+            def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
+                output, pullback = super().rule(input)
+                return output, lambda grad: pullback(grad) * factors
 
-    wrong = Comparison("wrong", linear(change), torch.nn.Linear, (Input((4, 5)),), (5, 3))
-    right = Comparison("right", linear(lambda g: g), torch.nn.Linear, (Input((4, 5)),), (5, 3))
-    claimed = 0
-    for seed in range(12):
-        example = Example(dtype="float32", seed=seed)
-        (verdict,) = [v for v in check(wrong, example) if v.tensor == "weight.grad"]
-        (trusted,) = [v for v in check(right, example) if v.tensor == "weight.grad"]
-        assert trusted.status == Status.PASSED
-        if trusted.power == 1.0:
-            # Every entry is claimed: the error, less what rounding can hide of it, must show.
-            claimed += 1
-            assert verdict.status == Status.FAILED or verdict.absolute > 0.5 * verdict.bound
-        if verdict.status == Status.FAILED:
-            assert verdict.where == (row, column)
-    assert claimed or verdict.power < 1.0
+        reference = getattr(torch.nn, name)
+        comparison = Comparison("", Subject, reference, (Input((1, 3)),), arguments)
+        (verdict,) = [
+            v for v in check(comparison, example, **options) if v.tensor == "input.0.grad"
+        ]
+        return verdict
+
+    examples = [Example(dtype="float32", seed=seed) for seed in range(12)]
+    right = torch.ones(1, 3)
+    trusted = [verdict_on(right, example, thorough=True) for example in examples]
+    assert {Status.PASSED} == {verdict.status for verdict in trusted}
+    claimed = [verdict.example for verdict in trusted if verdict.power == 1.0]
+    assert claimed
+    for example, column in itertools.product(claimed, range(3)):
+        wrong = right.clone()
+        wrong[0, column] += 1e-5
+        verdict = verdict_on(wrong, example)
+        assert (verdict.status, verdict.where) == (Status.FAILED, (0, column))
 
 
-def test_in_float16_no_power_is_claimed() -> None:
-    report = plain(
-        linear(lambda grad: grad), torch.nn.Linear, "4,5", arguments=(5, 3), dtypes=["float16"]
-    )
-    assert {0.0} == {verdict.power for verdict in of(report, "weight.grad")}
+def test_power_is_claimed_in_float64_and_float32_alone() -> None:
+    report = plain(Linear, torch.nn.Linear, "4,5", arguments=(5, 3), dtypes=tuple(DTYPES))
+    powers = report.table().set_index(["tensor", "dtype"])["power"]["weight.grad"]
+    assert powers["float64"] == 1.0
+    assert 0.5 < powers["float32"] <= 1.0
+    assert powers[["bfloat16", "float16"]].isna().all()
+    assert report.power("float64") == 1.0
+
+
+def test_the_bound_beside_a_power_is_the_one_an_error_has_to_exceed() -> None:
+    example = Example(dtype="float32")
+    for v in check(Comparison("", Linear, torch.nn.Linear, (Input((4, 5)),), (5, 3)), example):
+        assert math.isnan(v.power)
+    comparison = Comparison("", one_entry_wrong(0, 0), torch.nn.Linear, (Input((4, 5)),), (5, 3))
+    found, thorough = (check(comparison, example, thorough=thorough) for thorough in (False, True))
+    assert [v.bound for v in found if v.tensor == "weight.grad"] == [
+        v.bound for v in thorough if v.tensor == "weight.grad"
+    ]
 
 
 # Checks that cannot fail.

@@ -9,7 +9,6 @@ from bench.equivalence.engine import check, draw
 from bench.equivalence.example import Example
 from bench.equivalence.passes import Pass
 from bench.equivalence.verdict import failures
-from bench.equivalence.witnesses import WITNESSES
 from minifw import nn
 from reference.cases import CASES, Case
 
@@ -22,7 +21,7 @@ def rows(cases: list[Case] | tuple[Case, ...]) -> pytest.MarkDecorator:
 
 @rows(CASES)
 def test_equals_pytorch(case: Case) -> None:
-    report = verify_comparison(of_case(case), max_examples=FUZZED, seed=1)
+    report = verify_comparison(of_case(case), max_examples=FUZZED, seed=1, power=False)
     assert report.status == "PASSED", report
     assert {"output"} <= {verdict.tensor for verdict in report.verdicts}
 
@@ -30,7 +29,7 @@ def test_equals_pytorch(case: Case) -> None:
 @rows(CASES)
 def test_four_witnesses_are_heard_for_every_gradient(case: Case) -> None:
     comparison = of_case(case)
-    report = verify_comparison(comparison, dtypes=["float32"], max_examples=0)
+    report = verify_comparison(comparison, dtypes=["float32"], max_examples=0, power=False)
     heard = {testimony.tensor: testimony for testimony in report.testimonies}
     gradients = {
         verdict.tensor
@@ -39,8 +38,7 @@ def test_four_witnesses_are_heard_for_every_gradient(case: Case) -> None:
     }
     assert gradients == heard.keys()
     for testimony in heard.values():
-        assert None not in testimony.values, testimony
-    assert len(WITNESSES) == 4
+        assert 4 == len([value for value in testimony.values if value is not None]), testimony
 
 
 @rows([case for case in CASES if case.training is None])

@@ -1,99 +1,63 @@
 """Lockstep: which step, module and tensor are named when a faulty framework parts from PyTorch."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import minifw
 from bench.equivalence import Status
 from bench.equivalence.lockstep import Lockstep, lockstep
+from bench.faults import replaced
+from bench.faults.activations import ForgetsTheSquare
+from bench.faults.losses import ForgetsTheTwo
+from bench.faults.optimizers import with_settings
+from bench.faults.schedules import Compounds
+from bench.faults.training import without_zero_grad
 from minifw import nn, optim
-from minifw.nn.rule import Pullback
-from reference.frameworks import MINIFW, Framework
+from reference.frameworks import MINIFW
 from reference.recipes import RECIPES
 
 
-def with_in(module: ModuleType, **replaced: Any) -> Any:
-    namespace = ModuleType(module.__name__)
-    vars(namespace).update(vars(module) | replaced)
-    return namespace
-
-
-class TanhOff(nn.Tanh):
-    def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
-        output, pullback = super().rule(input)
-        return output, lambda grad: pullback(grad * (1 + 1e-5))
-
-
-class LossWithoutMean(nn.MSELoss):
-    def loss(self, input: Tensor, target: Tensor, reduction: str) -> tuple[Tensor, Pullback]:
-        output, pullback = super().loss(input, target, reduction)
-        return output, lambda grad: pullback(grad * input.numel())
-
-
 class LargerStep(optim.SGD):
-    def step(self) -> None:
-        for group in self.param_groups:
-            group["lr"] *= 1.0001
-        super().step()
-        for group in self.param_groups:
-            group["lr"] /= 1.0001
+    def step(self, closure: Any = None) -> Any:
+        return with_settings(self, super().step, lr=lambda group: group["lr"] * 1.0001)
 
 
-class Late(optim.lr_scheduler.LambdaLR):
-    def __init__(self, optimizer: Any, lr_lambda: Callable[[int], float]) -> None:
-        super().__init__(optimizer, lambda epoch: lr_lambda(max(epoch - 1, 0)))
-
-
-def without_zero_grad(
-    model: Any, criterion: Any, optimizer: Any, input: Tensor, target: Tensor
-) -> Tensor:
-    loss: Tensor = criterion(model(input), target)
-    model.backward(criterion.backward())
-    optimizer.step()
-    return loss
-
-
-FAULTS: dict[str, tuple[str, Framework, int, str, str]] = {
-    "layer": (
+# By what is wrong: the recipe, the path in minifw, the step, the part to blame and the reason.
+FAULTS: dict[Any, tuple[str, str, int, str, str]] = {
+    ForgetsTheSquare: (
         "xavier-tanh",
-        replace(MINIFW, nn=with_in(nn, Tanh=TanhOff)),
+        "nn.Tanh",
         1,
-        "7 (TanhOff), input.0.grad",
+        "7 (ForgetsTheSquare), input.0.grad",
         "off by",
     ),
-    "loss": (
+    ForgetsTheTwo: (
         "relu-mse",
-        replace(MINIFW, nn=with_in(nn, MSELoss=LossWithoutMean)),
+        "nn.MSELoss",
         1,
-        "criterion (LossWithoutMean), input.0.grad",
+        "criterion (ForgetsTheTwo), input.0.grad",
         "off by",
     ),
-    "optimizer": (
+    LargerStep: (
         "relu-mse",
-        replace(MINIFW, optim=with_in(optim, SGD=LargerStep)),
+        "optim.SGD",
         1,
         "optimizer, 0.weight",
         "of its largest entry off",
     ),
-    "schedule": (
+    Compounds: (
         "softmax-sequential",  # Adam, whose steps follow the rate alone
-        replace(
-            MINIFW,
-            optim=with_in(optim, lr_scheduler=with_in(optim.lr_scheduler, LambdaLR=Late)),
-        ),
-        21,
+        "optim.lr_scheduler.LambdaLR",
+        41,
         "scheduler",
         "learning rates are",
     ),
-    "step": (
+    without_zero_grad: (
         "relu-mse",
-        replace(MINIFW, train_step=without_zero_grad),
+        "train_step",
         2,
         "train_step, 0.weight",
         "of its largest entry off",
@@ -101,11 +65,13 @@ FAULTS: dict[str, tuple[str, Framework, int, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_the_first_step_and_the_part_to_blame_are_named(fault: str) -> None:
-    name, framework, step, part, reason = FAULTS[fault]
+@pytest.mark.parametrize("wrong", FAULTS, ids=lambda wrong: wrong.__name__)
+def test_the_first_step_and_the_part_to_blame_are_named(wrong: Any) -> None:
+    name, where, step, part, reason = FAULTS[wrong]
+    faulty = replaced(minifw, where, wrong)
+    framework = replace(MINIFW, nn=faulty.nn, optim=faulty.optim, train_step=faulty.train_step)
     recipe = RECIPES[name]
-    if fault == "schedule":
+    if part == "scheduler":
         recipe = replace(recipe, lr_lambda=lambda epoch: 0.5**epoch)
     run = lockstep(recipe, framework, epochs=3)
     assert (run.status, run.parted) == (Status.FAILED, step), run

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.verify import main
 
@@ -17,13 +18,13 @@ SUBJECTS = {
     "minifw_layer.py:Tanhshrink": "--reference torch.nn.Tanhshrink --input 4,3",
     "adapter.py:Linear": LINEAR,
 }
-# By wrong subject, a tensor that has to be named.
+# By wrong subject, a tensor that has to be named, and its shape.
 WRONG = {
-    "autograd_function.py:WrongSwish": "input.0.grad",
-    "autograd_function.py:WrongLinear": "weight.grad",
-    "torch_module.py:WrongRMSNorm": "input.0.grad",
-    "minifw_layer.py:WrongTanhshrink": "input.0.grad",
-    "adapter.py:WrongLinear": "bias.grad",
+    "autograd_function.py:WrongSwish": ("input.0.grad", (4, 3)),
+    "autograd_function.py:WrongLinear": ("weight.grad", (3, 5)),
+    "torch_module.py:WrongRMSNorm": ("input.0.grad", (4, 5)),
+    "minifw_layer.py:WrongTanhshrink": ("input.0.grad", (4, 3)),
+    "adapter.py:WrongLinear": ("bias.grad", (3,)),
 }
 
 
@@ -45,8 +46,9 @@ def test_a_wrong_one_fails_with_tensor_and_entry(
     assert main(arguments(subject, "--max-examples", "5", "--json")) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["status"] == "FAILED"
-    first = next(failure for failure in report["failures"] if failure["tensor"] == WRONG[subject])
-    assert first["where"] or first["check"] == "zero-dimensional"
+    tensor, shape = WRONG[subject]
+    first = next(failure for failure in report["failures"] if failure["tensor"] == tensor)
+    assert torch.empty(shape)[tuple(first["where"])].dim() == 0  # an entry, and no row
     assert first["actual"] != first["expected"]
 
 

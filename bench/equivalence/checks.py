@@ -40,6 +40,8 @@ CHECKS: dict[str, tuple[Example, ...]] = {
         )
         for name, scale in (("large", 1000.0), ("small", 0.001))
     },
+    # Where a difference of means loses its digits: a variance as that of squares and a square.
+    "far from 0": _both(shift=1000.0, seed=15),
     "other mode": (Example(other_mode=True, seed=9),),
     "two forwards, two backwards": (Example(steps="twice", seed=10),),
     "accumulated": (Example(steps="accumulated", seed=11),),

@@ -42,6 +42,7 @@ class Example:
         batch: size of the leading dimension of each input; None for that of the row.
         scalar: whether every input is zero-dimensional.
         scale: factor of the inputs that are real numbers.
+        shift: what is added to them.
         sizes: replacements of the sizes in input shapes and constructor arguments, by size.
         shrink: factor of the constructor's arguments that are floats.
         other_mode: whether to run in the mode that the row does not name.
@@ -56,6 +57,7 @@ class Example:
     batch: int | None = None
     scalar: bool = False
     scale: float = 1.0
+    shift: float = 0.0
     sizes: Mapping[int, int] = dataclasses.field(default_factory=dict)
     shrink: float = 1.0
     other_mode: bool = False
@@ -158,7 +160,7 @@ def draw_inputs(
             drawn.append(lay_out(values, example.layout).to(device))
             continue
         if spec.domain == "real":
-            values = torch.randn(shape, generator=generator) * example.scale
+            values = torch.randn(shape, generator=generator) * example.scale + example.shift
         else:
             values = torch.rand(shape, generator=generator)
             # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.

@@ -7,6 +7,7 @@ theirs.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from bench.equivalence.example import DTYPES, Example, lay_out
 from bench.equivalence.subject import Subject, named
 from reference.cases import Input, seeded
 
-__all__ = ["PASSES", "NotApplicable", "Pass", "SideEffect"]
+__all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass", "SideEffect"]
+
+NOTHING = nullcontext()  # to call a subject in
 
 
 class SideEffect(Exception):  # noqa: N818 -- a finding, not an error of the harness
@@ -37,6 +40,7 @@ class Pass:
             cotangents, and the order of calls.
         cotangents: to use in place of drawn ones.
         move: applied to the cotangents.
+        within: what the subject, and nothing else, is called in.
     """
 
     def __init__(
@@ -46,12 +50,14 @@ class Pass:
         example: Example,
         cotangents: Sequence[Tensor] | None = None,
         move: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        within: AbstractContextManager[Any] = NOTHING,
     ) -> None:
         self.subject = subject
         self.specs = specs
         self.example = example
         self.cotangents = cotangents
         self.move = move
+        self.within = within
         self.named: dict[str, Tensor] = {}
         self.largest_cotangent = 0.0
         self._before = {name: t.clone() for name, t in subject.parameters().items()}
@@ -85,7 +91,8 @@ class Pass:
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
         """Call the subject, and note its outputs under ``label``."""
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
-        outputs = self.subject.forward(*inputs)
+        with self.within:
+            outputs = self.subject.forward(*inputs)
         names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
         for name, output in zip(names, outputs, strict=True):
             self.named[label + name] = output.detach().clone()
@@ -102,7 +109,8 @@ class Pass:
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
-        grads = self.subject.backward(*cotangents)
+        with self.within:
+            grads = self.subject.backward(*cotangents)
         for i, spec in enumerate(self.specs):
             grad = grads[i] if i < len(grads) else None
             if grad is not None and not spec.constant:

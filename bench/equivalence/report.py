@@ -88,6 +88,15 @@ class Report:
             for verdict in self._summed_up(lambda verdict: verdict.example.dtype)
         )
 
+    def power(self, dtype: str) -> float:
+        """The share of entries in which a relative error of 1e-5 would have been detected.
+
+        The mean over the tensors; NaN where it was not looked into.
+        """
+        summed_up = self._summed_up(lambda verdict: verdict.example.dtype)
+        powers = [v.power for v in summed_up if v.example.dtype == dtype]
+        return float(pd.Series(powers, dtype=float).mean())
+
     def lines(self) -> Iterable[str]:
         """The report in words: the status, and each failure with the line that reproduces it."""
         yield f"{self.status} {self.name} ({self.examples} examples)"
@@ -189,6 +198,7 @@ def by_row(reports: Sequence[Report]) -> pd.DataFrame:
                 for dtype in DTYPES
             },
             "of bound": max((verdict.share for verdict in report.verdicts), default=0.0),
+            **{f"power in {dtype}": report.power(dtype) for dtype in ("float64", "float32")},
         }
         for report in reports
     )

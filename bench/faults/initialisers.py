@@ -31,27 +31,15 @@ def xavier_without_gain(tensor: Any, gain: float = 1.0, generator: Generator | N
 
 
 @fault("nn.init.kaiming_uniform_")
-def kaiming_of_fan_in(
-    tensor: Any,
-    a: float = 0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
-    generator: Generator | None = None,
-) -> Any:
+def kaiming_of_fan_in(tensor: Any, **options: Any) -> Any:
     """kaiming_uniform_ ignores its mode"""
-    return init.kaiming_uniform_(tensor, a, "fan_in", nonlinearity, generator)
+    return init.kaiming_uniform_(tensor, **options | {"mode": "fan_in"})
 
 
 @fault("nn.init.kaiming_normal_")
-def kaiming_without_slope(
-    tensor: Any,
-    a: float = 0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
-    generator: Generator | None = None,
-) -> Any:
+def kaiming_without_slope(tensor: Any, **options: Any) -> Any:
     """kaiming_normal_ ignores the negative slope"""
-    return init.kaiming_normal_(tensor, 0, mode, nonlinearity, generator)
+    return init.kaiming_normal_(tensor, **options | {"a": 0})
 
 
 @fault("nn.init.normal_")

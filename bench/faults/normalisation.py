@@ -34,6 +34,11 @@ def _unbiased_variance(x: Tensor, over: tuple[int, ...]) -> Tensor:
     return _variance(x, over) * count / (count - 1 or math.nan)
 
 
+def _one_pass_variance(x: Tensor, over: tuple[int, ...]) -> Tensor:
+    # Less than 0 by rounding, it has no root.
+    return (_mean(x.square(), over) - _mean(x, over).square()).clamp(min=0)
+
+
 def _layer_norm(
     module: nn.LayerNorm,
     input: Tensor,
@@ -64,6 +69,14 @@ class UnbiasedLayerNorm(nn.LayerNorm):
 
     def rule(self, input: Tensor) -> Rule:
         return _layer_norm(self, input, variance=_unbiased_variance)
+
+
+@fault("nn.LayerNorm")
+class OnePassLayerNorm(nn.LayerNorm):
+    """LayerNorm takes its variance for the mean of squares less the square of the mean"""
+
+    def rule(self, input: Tensor) -> Rule:
+        return _layer_norm(self, input, variance=_one_pass_variance)
 
 
 @fault("nn.LayerNorm")
@@ -158,6 +171,17 @@ class ForgetsTheVariance(nn.BatchNorm1d):
         if _trains(self, input):
             pullback = _batch_norm(self, input, variance=_constant_variance)[1]
         return output, pullback
+
+
+@fault("nn.BatchNorm1d")
+class OnePassBatchNorm(nn.BatchNorm1d):
+    """BatchNorm1d takes its variance for the mean of squares less the square of the mean"""
+
+    def rule(self, input: Tensor) -> Rule:
+        ruled = super().rule(input)
+        if _trains(self, input):
+            ruled = _batch_norm(self, input, variance=_one_pass_variance)
+        return ruled
 
 
 @fault("nn.BatchNorm1d")

@@ -12,7 +12,7 @@ from minifw import optim
 Closure = Callable[[], Any] | None
 
 
-def _with_settings(optimizer: Any, step: Callable[[], Any], **settings: Callable[..., Any]) -> Any:
+def with_settings(optimizer: Any, step: Callable[[], Any], **settings: Callable[..., Any]) -> Any:
     """Take a step in which each group has other settings, functions of its own."""
     before = [dict(group) for group in optimizer.param_groups]
     for group in optimizer.param_groups:
@@ -28,7 +28,7 @@ class SgdDecaysAtFullRate(optim.SGD):
     """SGD's weight decay is not scaled by the learning rate"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(
+        return with_settings(
             self, super().step, weight_decay=lambda g: g["weight_decay"] / (g["lr"] or 1.0)
         )
 
@@ -38,7 +38,7 @@ class IgnoresDampening(optim.SGD):
     """SGD ignores the dampening of its momentum"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(self, super().step, dampening=lambda group: 0)
+        return with_settings(self, super().step, dampening=lambda group: 0)
 
 
 @fault("optim.SGD")
@@ -46,7 +46,7 @@ class IgnoresNesterov(optim.SGD):
     """SGD ignores nesterov"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(self, super().step, nesterov=lambda group: False)
+        return with_settings(self, super().step, nesterov=lambda group: False)
 
 
 @fault("optim.SGD")
@@ -54,7 +54,7 @@ class AlwaysDescends(optim.SGD):
     """SGD ignores maximize"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(self, super().step, maximize=lambda group: False)
+        return with_settings(self, super().step, maximize=lambda group: False)
 
 
 @fault("optim.SGD")
@@ -63,7 +63,7 @@ class OneRateForAllGroups(optim.SGD):
 
     def step(self, closure: Closure = None) -> Any:
         first = self.param_groups[0]["lr"]
-        return _with_settings(self, super().step, lr=lambda group: first)
+        return with_settings(self, super().step, lr=lambda group: first)
 
 
 @fault("optim.SGD")
@@ -76,7 +76,7 @@ class DecaysIntoTheGradient(optim.SGD):
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.requires_grad:
                     parameter.grad.add_(parameter.data, alpha=sign * group["weight_decay"])
-        return _with_settings(self, super().step, weight_decay=lambda group: 0)
+        return with_settings(self, super().step, weight_decay=lambda group: 0)
 
 
 @fault("optim.SGD")
@@ -233,7 +233,7 @@ class SwapsItsBetas(optim.Adam):
     """Adam swaps its betas"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(self, super().step, betas=lambda group: group["betas"][::-1])
+        return with_settings(self, super().step, betas=lambda group: group["betas"][::-1])
 
 
 @fault("optim.Adam")
@@ -241,7 +241,7 @@ class AlwaysDecoupled(optim.Adam):
     """Adam's weight decay passes the moments by, as AdamW's"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(self, super().step, decoupled_weight_decay=lambda group: True)
+        return with_settings(self, super().step, decoupled_weight_decay=lambda group: True)
 
 
 @fault("optim.Adam")
@@ -276,7 +276,7 @@ class AdamwDecaysAtFullRate(optim.AdamW):
     """AdamW's weight decay is not scaled by the learning rate"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(
+        return with_settings(
             self, super().step, weight_decay=lambda g: g["weight_decay"] / (g["lr"] or 1.0)
         )
 
@@ -286,7 +286,7 @@ class DecaysTheGradient(optim.AdamW):
     """AdamW adds its weight decay to the gradient, as Adam's"""
 
     def step(self, closure: Closure = None) -> Any:
-        return _with_settings(self, super().step, decoupled_weight_decay=lambda group: False)
+        return with_settings(self, super().step, decoupled_weight_decay=lambda group: False)
 
 
 @fault("optim.AdamW")
@@ -300,6 +300,6 @@ class DecaysAfterTheStep(optim.AdamW):
             for parameter in group["params"]
             if parameter.grad is not None and parameter.requires_grad
         ]
-        _with_settings(self, super().step, weight_decay=lambda group: 0)
+        with_settings(self, super().step, weight_decay=lambda group: 0)
         for parameter, keep in moved:
             parameter.data.mul_(keep)

@@ -173,41 +173,35 @@ def fit_one_epoch_more(*arguments: Any, epochs: int, **options: Any) -> Any:
     return minifw.fit(*arguments, epochs=epochs + 1, **options)
 
 
-@fault("fit")
-def fit_reports_the_last_batch(*arguments: Any, **options: Any) -> Any:
-    """fit reports the loss of the last batch for that of the epoch"""
+def _fit_reporting(
+    loss_of: Callable[[list[Tensor]], Tensor], *arguments: Any, train_step: Step, **options: Any
+) -> Any:
+    """fit, with the loss of an epoch made from those of its steps."""
     losses: list[Tensor] = []
-    train_step = options.pop("train_step")
 
-    class Last(Callback):
+    class Reports(Callback):
         def on_epoch_end(self, run: Any) -> None:
-            run.history[-1]["loss"] = losses[-1].item()
-
-    def step(*given: Any, **more: Any) -> Tensor:
-        losses.append(train_step(*given, **more))
-        return losses[-1]
-
-    options["callbacks"] = [Last(), *options.get("callbacks", ())]
-    return minifw.fit(*arguments, train_step=step, **options)
-
-
-@fault("fit")
-def fit_means_over_batches(*arguments: Any, **options: Any) -> Any:
-    """fit averages the loss over batches where it should over samples"""
-    losses: list[Tensor] = []
-    train_step = options.pop("train_step")
-
-    class Mean(Callback):
-        def on_epoch_end(self, run: Any) -> None:
-            run.history[-1]["loss"] = torch.stack(losses).mean().item()
+            run.history[-1]["loss"] = loss_of(losses).item()
             losses.clear()
 
     def step(*given: Any, **more: Any) -> Tensor:
         losses.append(train_step(*given, **more))
         return losses[-1]
 
-    options["callbacks"] = [Mean(), *options.get("callbacks", ())]
+    options["callbacks"] = [Reports(), *options.get("callbacks", ())]
     return minifw.fit(*arguments, train_step=step, **options)
+
+
+@fault("fit")
+def fit_reports_the_last_batch(*arguments: Any, **options: Any) -> Any:
+    """fit reports the loss of the last batch for that of the epoch"""
+    return _fit_reporting(lambda losses: losses[-1], *arguments, **options)
+
+
+@fault("fit")
+def fit_means_over_batches(*arguments: Any, **options: Any) -> Any:
+    """fit averages the loss over batches where it should over samples"""
+    return _fit_reporting(lambda losses: torch.stack(losses).mean(), *arguments, **options)
 
 
 @fault("fit")
