@@ -17,12 +17,28 @@ from torch import Generator, Tensor
 
 from minifw.data import disk, normalise
 
-__all__ = ["POINTS", "RECIPES", "SEARCHES", "Data", "Recipe", "Reported", "Search"]
+__all__ = [
+    "POINTS",
+    "RECIPES",
+    "SEARCHES",
+    "Data",
+    "Recipe",
+    "Reported",
+    "Search",
+    "default_uniform",
+]
 
 POINTS = 1000
 
 Data = tuple[Tensor, Tensor]
 Initialiser = Callable[[Any, Any, Generator], None]
+
+
+def default_uniform(nn: Any, linear: Any, generator: Generator) -> None:
+    """U(-k, k), k = 1 / sqrt(fan_in): the default of Linear, which torch and report 000 share."""
+    bound = 1 / math.sqrt(linear.in_features)
+    nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
+    nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -55,8 +71,7 @@ class Recipe:
         lr_lambda: factor of the learning rate for an epoch counted from 0. Default: always 1.
         patience: epochs without a lower validation loss after which a run stops; it ends with the
             weights of the lowest. Default: None, it never stops early, and keeps the last weights.
-        initialise: draws the first parameters, or None for the default of Linear, which torch and
-            report 000 share: U(-k, k), k = 1 / sqrt(fan_in).
+        initialise: draws the first parameters of a Linear. Default: :func:`default_uniform`.
         reported: by framework, the accuracies that the report gives.
     """
 
@@ -72,7 +87,7 @@ class Recipe:
     normalised: bool = False
     lr_lambda: Callable[[int], float] = lambda epoch: 1.0
     patience: int | None = None
-    initialise: Initialiser | None = None
+    initialise: Initialiser = default_uniform
     reported: dict[str, Reported] = field(default_factory=dict)
 
     @property
@@ -105,12 +120,7 @@ class Recipe:
         model = self.model(nn)
         for module in model.modules():
             if isinstance(module, nn.Linear):
-                if self.initialise is None:
-                    bound = 1 / math.sqrt(module.in_features)
-                    nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-                else:
-                    self.initialise(nn, module, generator)
+                self.initialise(nn, module, generator)
         return dict(model.state_dict())
 
 

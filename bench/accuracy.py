@@ -20,7 +20,10 @@ __all__ = [
     "accuracy_statistics",
     "difference_statistics",
     "interquartile_mean",
+    "level_statistics",
     "mean_interval",
+    "placed",
+    "points",
     "prediction_interval",
     "readable_accuracy",
     "readable_interval",
@@ -63,17 +66,17 @@ def mean_interval(values: Values) -> tuple[float, float]:
 
 
 def prediction_interval(values: Values, runs: int = 1) -> tuple[float, float]:
-    """Where the mean accuracy of ``runs`` further runs falls 95 times in 100: by Student's t.
+    """Where the mean of ``runs`` further values falls 95 times in 100: by Student's t.
 
-    mean -+ t s sqrt(1 / runs + 1 / n), cut to [0, 1]; it takes accuracies for normally distributed.
-    NaN for fewer than 3 values. Source: Hahn and Meeker (1991), Statistical intervals, chapter 4.
+    mean -+ t s sqrt(1 / runs + 1 / n), for normally distributed values. NaN for fewer than 3.
+    Source: Hahn and Meeker (1991), Statistical intervals, chapter 4.
     """
     n = len(values)
     if n < FEWEST:
         return np.nan, np.nan
     quantile = scipy.stats.t.ppf(1 - ALPHA / 2, n - 1)
     half = quantile * values.std(ddof=1) * np.sqrt(1 / runs + 1 / n)
-    return max(0.0, float(values.mean() - half)), min(1.0, float(values.mean() + half))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def _t(differences: Values, value: float) -> float:
@@ -114,9 +117,10 @@ def tost_power(std: float, n: int, margin: float) -> float:
         reach = width - quantile * spread / np.sqrt(freedom)
         return float(2 * scipy.stats.norm.cdf(reach) - 1)
 
-    # Beyond the second bound there is no more of the distribution that could be seen.
-    end = min(width * np.sqrt(freedom) / quantile, chi.isf(1e-12))
-    return float(chi.expect(within, lb=0, ub=end))
+    # Where there is something to integrate: a narrow peak if n is large.
+    start, end = chi.ppf([1e-12, 1 - 1e-12])
+    end = min(end, width * np.sqrt(freedom) / quantile)
+    return float(chi.expect(within, lb=start, ub=end)) if start < end else 0.0
 
 
 def seeds_needed(std: float, margin: float) -> int:
@@ -137,8 +141,8 @@ def difference_statistics(differences: Values, margin: float) -> dict[str, Any]:
       not be shown to lie beyond the margin: the frameworks start from the same weights, so that
       nothing but rounding should lie between them, and a difference that is there and may be larger
       than the margin is a finding.
-    - "inconclusive" otherwise, and always for fewer than 3 seeds, for which only "seeds", "mean" and
-      "iqm" are numbers.
+    - "inconclusive" otherwise, and always for fewer than 3 seeds, for which only "seeds", "mean"
+      and "iqm" are numbers.
 
     The tests and not the bootstrap interval decide. Differences between chaotic runs are mostly
     tiny and now and then large; of 20 such, whose true mean is 0, the interval misses 0 every fifth
@@ -157,9 +161,11 @@ def difference_statistics(differences: Values, margin: float) -> dict[str, Any]:
     }
     row["low"], row["high"] = mean_interval(differences)
     if n < FEWEST:
-        return row | dict.fromkeys(("std", "p", "tost_p", "tost_power"), np.nan) | {
-            "verdict": "inconclusive"
-        }
+        return (
+            row
+            | dict.fromkeys(("std", "p", "tost_p", "tost_power"), np.nan)
+            | {"verdict": "inconclusive"}
+        )
     # Equal differences have a spread of 0, and not what rounding of their mean leaves.
     std = float(differences.std(ddof=1)) if np.ptp(differences) else 0.0
     p = float(2 * scipy.stats.t.sf(abs(_t(differences, 0.0)), n - 1))
@@ -169,42 +175,53 @@ def difference_statistics(differences: Values, margin: float) -> dict[str, Any]:
         "p": p,
         "tost_p": tost_p,
         "tost_power": tost_power(std, n, margin),
-        "verdict": "equivalent"
-        if tost_p < ALPHA
-        else "different"
-        if p < ALPHA
-        else "inconclusive",
+        "verdict": "equivalent" if tost_p < ALPHA else "different" if p < ALPHA else "inconclusive",
     }
 
 
-def _points(differences: "pd.Series[float]") -> Values:
-    """Shares as points. Accuracies are counts of 1,000: what is smaller is rounding of a quotient."""
-    return (100 * differences.dropna().to_numpy(float)).round(9)
+def points(differences: "pd.Series[float]") -> Values:
+    """Differences of shares as points, without those that are NaN.
+
+    Accuracies are counts of 1,000: what is much smaller is rounding of a quotient.
+    """
+    shares = np.asarray(differences.dropna(), dtype=np.float64)
+    return np.round(100 * shares, 9)
 
 
-def _placed(value: float, interval: tuple[float, float]) -> str:
-    low, high = interval
+def placed(value: float, low: float, high: float) -> str:
+    """Whether a value lies "within" or "outside" of an interval; "" if one of them is NaN."""
     if np.isnan([value, low, high]).any():
         return ""
     return "within" if low <= value <= high else "outside"
 
 
-def _framework_statistics(values: Values, reported: Reported, part: str) -> dict[str, Any]:
-    """The accuracies of one framework, and where the report's figure lies among them."""
-    figure = getattr(reported, part)
-    figure = np.nan if figure is None else figure
-    interval, prediction = mean_interval(values), prediction_interval(values, reported.runs)
+def level_statistics(values: Values, report: float = np.nan, runs: int = 1) -> dict[str, Any]:
+    """What is said of accuracies, in shares, and where a report's figure lies among them.
+
+    Args:
+        values: one a seed.
+        report: the figure; NaN for none.
+        runs: how many runs it is the mean of.
+
+    Returns:
+        seeds, mean, iqm (interquartile mean), low and high (:func:`mean_interval`), prediction_low
+        and prediction_high (:func:`prediction_interval` of as many runs, cut to [0, 1]), report;
+        report_vs_prediction and report_vs_mean: whether it lies "within" or "outside" of the one
+        interval and of the other, "" if there is none.
+    """
+    low, high = mean_interval(values)
+    predicted = np.clip(prediction_interval(values, runs), 0.0, 1.0)
     return {
         "seeds": len(values),
         "mean": float(values.mean()) if len(values) else np.nan,
         "iqm": interquartile_mean(values),
-        "low": interval[0],
-        "high": interval[1],
-        "prediction_low": prediction[0],
-        "prediction_high": prediction[1],
-        "report": figure,
-        "report_vs_prediction": _placed(figure, prediction),
-        "report_vs_mean": _placed(figure, interval),
+        "low": low,
+        "high": high,
+        "prediction_low": float(predicted[0]),
+        "prediction_high": float(predicted[1]),
+        "report": report,
+        "report_vs_prediction": placed(report, *predicted),
+        "report_vs_mean": placed(report, low, high),
     }
 
 
@@ -220,12 +237,9 @@ def accuracy_statistics(final: pd.DataFrame, margin: float = MARGIN) -> pd.DataF
     Returns:
         Columns recipe, part ("train", "test") and margin; then with these prefixes
 
-        - minifw\\_, pytorch\\_: seeds, and in shares mean, iqm (interquartile mean), low and high
-          (95 % interval of the mean, BCa), prediction_low and prediction_high (where a further run
-          falls 95 times in 100, or a mean of as many runs as the report's figure is of), report
-          (its figure), and report_vs_prediction and report_vs_mean: whether that lies "within" or
-          "outside" of these intervals, "" if it gives none. The first is the question whether the
-          report's run could be one of ours; a single run has no business within the second.
+        - minifw\\_, pytorch\\_: :func:`level_statistics`, in shares. Whether the report's run could
+          be one of ours is what report_vs_prediction says; report_vs_mean, whether it is what ours
+          come to on average, within which a single run has no business.
         - difference\\_: :func:`difference_statistics` of minifw minus PyTorch, seed by seed.
         - control\\_: the same of PyTorch's first half of the seeds minus its second half, pair by
           pair: what other seeds alone do, with half as many pairs.
@@ -240,21 +254,22 @@ def accuracy_statistics(final: pd.DataFrame, margin: float = MARGIN) -> pd.DataF
         for part in PARTS:
             by_seed = runs.pivot(index="seed", columns="framework", values=f"{part}_accuracy")
             by_seed = by_seed.reindex(columns=list(FRAMEWORKS)).astype(float).sort_index()
-            groups = {
-                name: _framework_statistics(
+            groups = {}
+            for name in FRAMEWORKS:
+                figures = reported.get(name, Reported(None, None))
+                figure = getattr(figures, part)
+                groups[name] = level_statistics(
                     by_seed[name].dropna().to_numpy(float),
-                    reported.get(name, Reported(None, None)),
-                    part,
+                    np.nan if figure is None else figure,
+                    figures.runs,
                 )
-                for name in FRAMEWORKS
-            }
             groups["difference"] = difference_statistics(
-                _points(by_seed["minifw"] - by_seed["pytorch"]), margin
+                points(by_seed["minifw"] - by_seed["pytorch"]), margin
             )
             alone = by_seed["pytorch"].dropna().reset_index(drop=True)
             half = len(alone) // 2
             second = alone[half : 2 * half].reset_index(drop=True)
-            groups["control"] = difference_statistics(_points(alone[:half] - second), margin)
+            groups["control"] = difference_statistics(points(alone[:half] - second), margin)
             rows.append(
                 {"recipe": recipe, "part": part, "margin": margin}
                 | {
@@ -266,12 +281,17 @@ def accuracy_statistics(final: pd.DataFrame, margin: float = MARGIN) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def readable_interval(mean: float, low: float, high: float, form: str) -> str:
-    """A mean with its interval in brackets, each written in ``form``; "" for what is not there."""
-    if pd.isna(mean):
+def readable_interval(row: "pd.Series[Any]", form: str, prefix: str = "", scale: float = 1) -> str:
+    """The mean of a row with its interval in brackets; "" for what is not there.
+
+    Args:
+        row: has mean, low and high, each after ``prefix``.
+        form: in which each is written, times ``scale``.
+    """
+    mean, low, high = (scale * float(row[prefix + name]) for name in ("mean", "low", "high"))
+    if np.isnan(mean):
         return ""
-    interval = "" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]"
-    return f"{mean:{form}}{interval}"
+    return f"{mean:{form}}" + ("" if np.isnan(low) else f" [{low:{form}}, {high:{form}}]")
 
 
 def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
@@ -279,16 +299,6 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
 
     def number(value: float, form: str) -> str:
         return "" if pd.isna(value) else f"{value:{form}}"
-
-    def accuracy(row: "pd.Series[Any]", framework: str) -> str:
-        return readable_interval(
-            *(100 * row[f"{framework}_{name}"] for name in ("mean", "low", "high")), ".1f"
-        )
-
-    def difference(row: "pd.Series[Any]", prefix: str) -> str:
-        return readable_interval(
-            *(row[f"{prefix}_{name}"] for name in ("mean", "low", "high")), "+.2f"
-        )
 
     def report(row: "pd.Series[Any]") -> str:
         return "; ".join(
@@ -303,17 +313,17 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
                 "recipe": row["recipe"],
                 "part": row["part"],
                 "seeds": row["difference_seeds"],
-                "minifw %": accuracy(row, "minifw"),
+                "minifw %": readable_interval(row, ".1f", "minifw_", 100),
                 "IQM %": number(100 * row["minifw_iqm"], ".1f"),
-                "PyTorch %": accuracy(row, "pytorch"),
+                "PyTorch %": readable_interval(row, ".1f", "pytorch_", 100),
                 "IQM % ": number(100 * row["pytorch_iqm"], ".1f"),
                 "report %": report(row),
-                "difference, points": difference(row, "difference"),
+                "difference, points": readable_interval(row, "+.2f", "difference_"),
                 "IQM": number(row["difference_iqm"], "+.2f"),
                 "TOST p": number(row["difference_tost_p"], ".3f"),
                 "power": number(row["difference_tost_power"], ".2f"),
                 "verdict": row["difference_verdict"],
-                "other seeds, points": difference(row, "control"),
+                "other seeds, points": readable_interval(row, "+.2f", "control_"),
             }
             for _, row in table.iterrows()
         ]
@@ -332,7 +342,7 @@ def verdict_sentences(table: pd.DataFrame) -> list[str]:
     equivalent = table[kinds == "equivalent"]
     sentences = []
     if len(equivalent) == len(table):
-        weakest = table.loc[table["difference_tost_power"].idxmin()]
+        weakest = table.iloc[table["difference_tost_power"].argmin()]
         sentences.append(
             f"Accuracy: equivalent in all {table['recipe'].nunique()} recipes, in training and in "
             f"testing ({how}; power at least {weakest['difference_tost_power']:.2f}, "
@@ -344,26 +354,26 @@ def verdict_sentences(table: pd.DataFrame) -> list[str]:
             named = [_described(row) for _, row in table[kinds == kind].iterrows()]
             if named:
                 sentences.append(f"{kind.capitalize()}: {'; '.join(named)}.")
-    largest = table.loc[table["difference_mean"].abs().idxmax()]
+    largest = table.iloc[table["difference_mean"].abs().argmax()]
     sentence = (
         f"The largest mean difference is {abs(largest['difference_mean']):.2f} points "
         f"({_name(largest)})"
     )
     if table["control_mean"].notna().any():
-        control = table.loc[table["control_mean"].abs().idxmax()]
+        control = table.iloc[table["control_mean"].abs().argmax()]
         sentence += (
-            f"; PyTorch against itself with other seeds, {control['control_seeds']} pairs, comes to "
-            f"{abs(control['control_mean']):.2f} ({_name(control)})"
+            f"; PyTorch against itself with other seeds, {control['control_seeds']} pairs, comes "
+            f"to {abs(control['control_mean']):.2f} ({_name(control)})"
         )
     sentences.append(sentence + ".")
-    placed = table.melt(
+    figures = table.melt(
         ["recipe", "part"], [f"{name}_report_vs_prediction" for name in FRAMEWORKS]
     ).query("value != ''")
-    if len(placed):
-        outside = placed[placed["value"] == "outside"]
+    if len(figures):
+        outside = figures[figures["value"] == "outside"]
         sentences.append(
-            f"{len(placed) - len(outside)} of {len(placed)} figures of the reports lie where further "
-            "runs of ours would fall 95 times in 100"
+            f"{len(figures) - len(outside)} of {len(figures)} figures of the reports lie where "
+            "further runs of ours would fall 95 times in 100"
             + "".join(f"; outside: {_name(row)}" for _, row in outside.iterrows())
             + "."
         )
@@ -376,8 +386,7 @@ def _name(row: "pd.Series[Any]") -> str:
 
 def _described(row: "pd.Series[Any]") -> str:
     """A recipe and part that is not equivalent, and what would settle it."""
-    values = (row[f"difference_{name}"] for name in ("mean", "low", "high"))
-    text = f"{_name(row)}, {readable_interval(*values, '+.2f')} points"
+    text = f"{_name(row)}, {readable_interval(row, '+.2f', 'difference_')} points"
     if row["difference_verdict"] == "different":
         return text
     if pd.isna(row["difference_std"]):
