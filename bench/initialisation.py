@@ -1,0 +1,237 @@
+"""Report 001's open question: is its faster start, and slower end, initialisation or numerics?"""
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from rich.console import Console
+
+from bench import initialisation_tables as tables
+from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.output import OutputFolderError, check_writable, write_files
+from bench.provenance import provenance
+from bench.sweep import STACK
+from reference.frameworks import FRAMEWORKS
+from reference.recipes import RECIPES, Recipe, default_uniform
+from reference.run import fit_stacked, prepare
+
+__all__ = ["INITIALISATIONS", "VARIANTS", "Task", "Variant", "main"]
+
+EXAMPLES = """\
+examples:
+  python bench/initialisation.py                           100 seeds, on every core
+  python bench/initialisation.py --quick                   a first look: 6 seeds, 50 epochs
+  python bench/initialisation.py --seeds 30 --output-dir /tmp/initialisation
+  python bench/initialisation.py --quick --json > tables.json
+
+exit codes:
+  0  good    2  wrong usage    130  interrupted
+"""
+
+SEEDS, QUICK_SEEDS, QUICK_EPOCHS = 100, 6, 50
+RECIPE = RECIPES["xavier-tanh"]
+# The report's first weights, and those of the PyTorch that it compares itself with. Both are drawn
+# from one generator, so that a seed has the same on either framework.
+INITIALISATIONS = {"xavier": RECIPE.initialise, "default": default_uniform}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Something that the report's text leaves open, done otherwise; trained on minifw alone.
+
+    Attributes:
+        summary: what is otherwise, and why it is tried.
+        change: makes the recipe from the one that has the initialisation.
+        dtype: name of a torch dtype.
+    """
+
+    summary: str
+    change: Callable[[Recipe], Recipe]
+    dtype: str = "float32"
+
+
+def _sgd(lr: float) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: dataclasses.replace(
+        recipe, optimizer=lambda optim, parameters: optim.SGD(parameters, lr=lr)
+    )
+
+
+def _zero_biases(recipe: Recipe) -> Recipe:
+    def initialise(nn: object, linear: torch.nn.Linear, generator: torch.Generator) -> None:
+        recipe.initialise(nn, linear, generator)
+        linear.bias.data.zero_()
+
+    return dataclasses.replace(recipe, initialise=initialise)
+
+
+PLAIN = "plain"
+VARIANTS = {
+    PLAIN: Variant("the recipe xavier-tanh as it is", lambda recipe: recipe),
+    "float64": Variant(
+        "what rounding takes from small gradients is given back", lambda recipe: recipe, "float64"
+    ),
+    "half the loss": Variant("a gradient of MSE without its 2; learning rate 0.05", _sgd(0.05)),
+    "twice the loss": Variant("a loss summed over what is averaged; learning rate 0.2", _sgd(0.2)),
+    "zero biases": Variant("Xavier for the weights alone", _zero_biases),
+    "labels 0 and 1": Variant(
+        "the text says -1 or 1, and 0 otherwise",
+        lambda recipe: dataclasses.replace(recipe, labels=(0.0, 1.0)),
+    ),
+    "normalised inputs": Variant(
+        "mean 0 and deviation 1, of which the text says nothing",
+        lambda recipe: dataclasses.replace(recipe, normalised=True),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Runs to do together, by names, so that they can be sent to another process."""
+
+    variant: str
+    initialisation: str
+    framework: str
+    seeds: tuple[int, ...]
+
+
+def _tasks(seeds: int) -> list[Task]:
+    """PyTorch's runs, which take longest, one by one; minifw's as stacks of about one size."""
+    stacks = math.ceil(seeds / STACK)
+    return [
+        Task(PLAIN, initialisation, "pytorch", (seed,))
+        for initialisation in INITIALISATIONS
+        for seed in range(seeds)
+    ] + [
+        Task(variant, initialisation, "minifw", tuple(range(first, seeds, stacks)))
+        for variant, initialisation in product(VARIANTS, INITIALISATIONS)
+        for first in range(stacks)
+    ]
+
+
+def _do(task: Task, epochs: int) -> pd.DataFrame:
+    """Do runs, and return a row an epoch of each: the task, seed, epoch and accuracies."""
+    torch.set_num_threads(1)
+    variant = VARIANTS[task.variant]
+    recipe = variant.change(
+        dataclasses.replace(RECIPE, initialise=INITIALISATIONS[task.initialisation])
+    )
+    runs = [
+        prepare(recipe, FRAMEWORKS[task.framework], seed, dtype=getattr(torch, variant.dtype))
+        for seed in task.seeds
+    ]
+    histories = fit_stacked(runs, epochs) if len(runs) > 1 else [runs[0].fit(epochs)]
+    frames = [
+        pd.DataFrame(history).assign(seed=seed)
+        for seed, history in zip(task.seeds, histories, strict=True)
+    ]
+    names = {name: getattr(task, name) for name in tables.CELL}
+    # Validation is on the test points: the recipe does not stop early.
+    return (
+        pd.concat(frames, ignore_index=True)
+        .rename(columns={"validation_accuracy": "test_accuracy"})
+        .assign(**names)[[*tables.CELL, "seed", "epoch", "train_accuracy", "test_accuracy"]]
+        .astype({"epoch": int})
+    )
+
+
+def _runs(tasks: list[Task], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
+    """Do ``tasks`` and yield the runs of each as they are finished."""
+    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    yield from parallel(delayed(_do)(task, epochs) for task in tasks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="initialisation.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seeds", type=at_least(1), metavar="N",
+        help=f"seeds 0 to N-1 (default: {SEEDS}; quick: {QUICK_SEEDS})")  # fmt: skip
+    add("--epochs", type=at_least(1), metavar="N",
+        help=f"epochs a run (default: {RECIPE.epochs}; quick: {QUICK_EPOCHS})")  # fmt: skip
+    add("--jobs", type=at_least(1), default=cores(), metavar="N",
+        help="processes (default: one a core, here %(default)s)")  # fmt: skip
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for tables and picture (default: results)")  # fmt: skip
+    add("--quick", action="store_true",
+        help=f"{QUICK_SEEDS} seeds, {QUICK_EPOCHS} epochs, unless given")  # fmt: skip
+    add("--json", action="store_true", help="print the tables as JSON and nothing else")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS)
+    epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else RECIPE.epochs)
+    try:
+        check_writable(arguments.output_dir)
+        tasks, parts = _tasks(seeds), []
+        with progress_bar(log, "runs") as progress:
+            bar = progress.add_task("training", total=sum(len(task.seeds) for task in tasks))
+            for runs in _runs(tasks, epochs, arguments.jobs):
+                parts.append(runs)
+                progress.advance(bar, runs["seed"].nunique())
+        order = [(variant, start) for variant, start in product(VARIANTS, INITIALISATIONS)]
+        runs = tables.in_order(pd.concat(parts, ignore_index=True), order)
+        cells, contrasts = tables.cells(runs), tables.contrasts(runs)
+        curves = tables.curves(runs)
+        notes = tables.conclusions(cells, contrasts)
+        conditions = {"seeds": seeds, "epochs": epochs, **provenance()}
+        shown = [tables.readable_cells(cells), tables.readable_contrasts(contrasts)]
+        text = [frame.to_markdown(index=False, disable_numparse=True) for frame in shown]
+        tried = [f"- {name}: {variant.summary}." for name, variant in VARIANTS.items()]
+        made = "Made with " + ", ".join(f"{k} {v}" for k, v in conditions.items() if v) + "."
+        page = [*notes, *text, "\n".join(tried), made]
+        write_files(
+            arguments.output_dir,
+            {
+                "initialisation.csv": lambda path: cells.to_csv(path, index=False),
+                "initialisation_contrasts.csv": lambda path: contrasts.to_csv(path, index=False),
+                "initialisation_curves.csv": lambda path: curves.to_csv(
+                    path, index=False, float_format="%.6g"
+                ),
+                "initialisation.md": lambda path: path.write_text(
+                    "\n\n".join(page) + "\n", encoding="utf-8"
+                ),
+                "initialisation.svg": lambda path: tables.draw(curves, path),
+            },
+        )
+    except OutputFolderError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        log.print("initialisation.py: interrupted; earlier results are as they were")
+        return 130
+    if arguments.json:
+        printed = {
+            "conditions": conditions,
+            "conclusions": notes,
+            "cells": json.loads(cells.to_json(orient="records")),
+            "contrasts": json.loads(contrasts.to_json(orient="records")),
+        }
+        print(json.dumps(printed, indent=2))
+    else:
+        for frame in shown:
+            print_table(out, frame)
+        for note in notes:
+            out.print(note, highlight=False)
+        out.print(f"Tables and picture: {arguments.output_dir}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,394 @@
+"""What comes of the runs of bench/initialisation.py: tables, conclusions and a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.stats
+import seaborn as sns
+
+from bench import accuracy
+from bench.figures import LINES
+
+__all__ = [
+    "CELL",
+    "REPORTED",
+    "cells",
+    "conclusions",
+    "contrasts",
+    "curves",
+    "draw",
+    "in_order",
+    "readable_cells",
+    "readable_contrasts",
+]
+
+CELL = ["variant", "initialisation", "framework"]
+PLAIN = "plain"
+START, AGAINST = "xavier", "default"
+OURS, THEIRS = "minifw", "pytorch"
+Cell = tuple[str, str, str]
+Rows = dict[tuple[str, str, int], "pd.Series[Any]"]  # by contrast, where it is taken, and epoch
+
+# Report 001's test accuracies by initialisation: with Xavier's its own framework, with the default
+# PyTorch. Means of as many runs.
+REPORTED = {
+    START: {10: 0.853, 50: 0.956, 200: 0.969},
+    AGAINST: {10: 0.731, 50: 0.964, 200: 0.978},
+}
+REPORTED_RUNS = 10
+AS_REPORTED = f"{OURS} {START} - {THEIRS} {AGAINST}"
+
+
+def _differences() -> dict[tuple[str, str], tuple[list[Cell], list[Cell]]]:
+    """By name and where it is taken: the cells that are added and those that are subtracted."""
+    here = {(start, side): (PLAIN, start, side) for start in REPORTED for side in (OURS, THEIRS)}
+    ours, theirs = here[START, OURS], here[AGAINST, THEIRS]
+    return {
+        **{
+            (f"{OURS} - {THEIRS}", start): ([here[start, OURS]], [here[start, THEIRS]])
+            for start in REPORTED
+        },
+        **{
+            (f"{START} - {AGAINST}", side): ([here[START, side]], [here[AGAINST, side]])
+            for side in (OURS, THEIRS)
+        },
+        ("interaction", ""): ([ours, theirs], [here[AGAINST, OURS], here[START, THEIRS]]),
+        (AS_REPORTED, ""): ([ours], [theirs]),
+    }
+
+
+def in_order(runs: pd.DataFrame, order: list[tuple[str, str]]) -> pd.DataFrame:
+    """Runs by variant and initialisation as in ``order``, then framework, seed and epoch."""
+    places = {pair: place for place, pair in enumerate(order)}
+    place = [places[pair] for pair in zip(runs["variant"], runs["initialisation"], strict=True)]
+    return (
+        runs.assign(place=place)
+        .sort_values(["place", "framework", "seed", "epoch"], ignore_index=True)
+        .drop(columns="place")
+    )
+
+
+def _measured(runs: pd.DataFrame) -> list[int]:
+    """The report's epochs, as far as the runs go; the last one if they do not come to the first."""
+    last = int(runs["epoch"].max())
+    return [epoch for epoch in REPORTED[START] if epoch <= last] or [last]
+
+
+def cells(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell, epoch and part: :func:`bench.accuracy.level_statistics`.
+
+    Args:
+        runs: a row an epoch of every run: the cell (variant, initialisation, framework), seed,
+            epoch, train_accuracy and test_accuracy.
+    """
+    measured = runs[runs["epoch"].isin(_measured(runs))]
+    return pd.DataFrame(
+        [
+            dict(zip([*CELL, "epoch"], cell, strict=True))
+            | {"part": part}
+            | accuracy.level_statistics(
+                group[f"{part}_accuracy"].to_numpy(float),
+                REPORTED[cell[1]].get(cell[3], np.nan) if part == "test" else np.nan,
+                REPORTED_RUNS,
+            )
+            for cell, group in _groups(measured, [*CELL, "epoch"])
+            for part in accuracy.PARTS
+        ]
+    )
+
+
+def _groups(runs: pd.DataFrame, columns: list[str]) -> Any:
+    """Groups in the order in which they come."""
+    return runs.groupby(columns, sort=False)
+
+
+def _paired(runs: pd.DataFrame, part: str) -> pd.DataFrame:
+    """Accuracies: rows by epoch and seed, columns by cell."""
+    return runs.pivot(index=["epoch", "seed"], columns=CELL, values=f"{part}_accuracy")
+
+
+def contrasts(runs: pd.DataFrame, margin: float = accuracy.MARGIN) -> pd.DataFrame:
+    """One row a contrast, epoch and part, paired by seed.
+
+    Returns:
+        Columns contrast, at (the initialisation, or framework, at which it is taken), epoch, part;
+        :func:`bench.accuracy.difference_statistics`; prediction_low and prediction_high, where a
+        mean of as many pairs as the report's falls 95 times in 100; report, its own difference, and
+        report_vs_prediction.
+    """
+    named = _differences() | {
+        (f"{variant} - {PLAIN}", start): ([(variant, start, OURS)], [(PLAIN, start, OURS)])
+        for variant in runs["variant"].unique()
+        if variant != PLAIN
+        for start in REPORTED
+    }
+    paired = {part: _paired(runs, part) for part in accuracy.PARTS}
+    rows = []
+    for (name, at), (added, subtracted) in named.items():
+        for epoch in _measured(runs):
+            for part in accuracy.PARTS:
+                by_cell = paired[part].loc[epoch]
+                values = accuracy.points(
+                    by_cell[added].sum(axis="columns") - by_cell[subtracted].sum(axis="columns")
+                )
+                low, high = accuracy.prediction_interval(values, REPORTED_RUNS)
+                report = np.nan
+                if name == AS_REPORTED and part == "test" and epoch in REPORTED[START]:
+                    report = round(100 * (REPORTED[START][epoch] - REPORTED[AGAINST][epoch]), 9)
+                rows.append(
+                    {"contrast": name, "at": at, "epoch": epoch, "part": part}
+                    | accuracy.difference_statistics(values, margin)
+                    | {"prediction_low": low, "prediction_high": high, "report": report}
+                    | {"report_vs_prediction": accuracy.placed(report, low, high)}
+                )
+    return pd.DataFrame(rows)
+
+
+def curves(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the picture shows: one row an epoch of a curve.
+
+    Returns:
+        Columns quantity ("test accuracy", a share, or the name of a contrast, in points), at
+        (initialisation and framework, or the one at which the contrast is taken), epoch, seeds;
+        mean; low and high, its 95 % interval by Student's t, at each epoch by itself.
+    """
+    paired = _paired(runs, "test")
+    series = {
+        ("test accuracy", f"{start}, {side}"): paired[(PLAIN, start, side)]
+        for start in REPORTED
+        for side in (THEIRS, OURS)
+    } | {
+        name: 100 * (paired[added].sum(axis="columns") - paired[subtracted].sum(axis="columns"))
+        for name, (added, subtracted) in _differences().items()
+        if name[1]
+    }
+    frames = []
+    for (quantity, at), values in series.items():
+        by_epoch = values.groupby("epoch")
+        seeds, mean = by_epoch.size(), by_epoch.mean()
+        half = by_epoch.sem().fillna(0) * scipy.stats.t.ppf(0.975, (seeds - 1).clip(lower=1))
+        frame = pd.DataFrame(
+            {"seeds": seeds, "mean": mean, "low": mean - half, "high": mean + half}
+        )
+        frames.append(frame.reset_index().assign(quantity=quantity, at=at))
+    columns = ["quantity", "at", "epoch", "seeds", "mean", "low", "high"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def readable_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracies for people: a row a cell, a column an epoch, in percent."""
+    rows = []
+    for cell, group in _groups(cells[cells["part"] == "test"], CELL):
+        row = dict(zip(CELL, cell, strict=True)) | {"seeds": group["seeds"].iloc[0]}
+        for _, at in group.iterrows():
+            row[f"epoch {at['epoch']}: test %"] = accuracy.readable_interval(at, ".1f", scale=100)
+            figure = "" if pd.isna(at["report"]) else f"{100 * at['report']:.1f}"
+            row[f"report's {at['epoch']}"] = f"{figure} {at['report_vs_prediction']}".strip()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def readable_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Differences of test accuracy for people, in points: a row a contrast."""
+    rows = []
+    for (name, at), group in _groups(contrasts[contrasts["part"] == "test"], ["contrast", "at"]):
+        row = {"difference, points": name, "at": at}
+        for _, of in group.iterrows():
+            row[f"epoch {of['epoch']}"] = _interval(of)
+            row[f"verdict {of['epoch']}"] = of["verdict"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _interval(row: "pd.Series[Any]") -> str:
+    return accuracy.readable_interval(row, "+.2f")
+
+
+def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
+    """What follows for the report's question, from test accuracies, in paragraphs."""
+    test: Rows = {
+        (str(row["contrast"]), str(row["at"]), int(row["epoch"])): row
+        for _, row in contrasts[contrasts["part"] == "test"].iterrows()
+    }
+    epochs = sorted(set(cells["epoch"].tolist()))
+
+    def said(name: str, at: str, epoch: int) -> str:
+        row = test[name, at, epoch]
+        return f"{_interval(row)} ({row['verdict']})"
+
+    def verdicts(name: str, places: tuple[str, ...], when: list[int]) -> set[str]:
+        return {str(test[name, at, epoch]["verdict"]) for at in places for epoch in when}
+
+    frameworks, starts = f"{OURS} - {THEIRS}", f"{START} - {AGAINST}"
+    told = [
+        f"After {epoch} epochs: Xavier's weights less the default ones, "
+        f"{said(starts, OURS, epoch)} points on minifw and "
+        f"{said(starts, THEIRS, epoch)} on PyTorch; "
+        f"minifw less PyTorch, {said(frameworks, START, epoch)} from Xavier's weights and "
+        f"{said(frameworks, AGAINST, epoch)} from the default ones; interaction "
+        f"{said('interaction', '', epoch)}."
+        for epoch in epochs
+    ]
+    first, later = epochs[:1], epochs[1:]
+    ahead = all(test[starts, at, first[0]]["mean"] > 0 for at in (OURS, THEIRS))
+    by_start = verdicts(starts, (OURS, THEIRS), first) == {"different"} and ahead
+    by_framework = "different" in verdicts(frameworks, (START, AGAINST), first)
+    told.append(
+        "The faster start: "
+        + (
+            "the initialisation's. It is there on both frameworks alike, and between the "
+            "frameworks no difference is shown."
+            if by_start and not by_framework
+            else "both the initialisation's and the framework's."
+            if by_start
+            else "the framework's and not the initialisation's."
+            if by_framework
+            else "not explained; no effect is shown on both frameworks."
+        )
+    )
+    if later:
+        told.append(_slower_end(test, later))
+    told += _numerics(test, epochs, said)
+    told += _levels(cells)
+    return told
+
+
+def _slower_end(test: Rows, later: list[int]) -> str:
+    """Whether the report's slower end is more than ten runs show by chance."""
+    rows = [(epoch, test[AS_REPORTED, "", epoch]) for epoch in later]
+    figures = ", ".join(
+        f"{row['report']:+.1f} after {epoch} (ten pairs of ours: {row['prediction_low']:+.1f} to "
+        f"{row['prediction_high']:+.1f}; all {row['seeds']}: {_interval(row)}, {row['verdict']})"
+        for epoch, row in rows
+    )
+    outside = [str(epoch) for epoch, row in rows if row["report_vs_prediction"] == "outside"]
+    effects = {
+        test[f"{OURS} - {THEIRS}", at, epoch]["verdict"] for at in REPORTED for epoch in later
+    }
+    return (
+        f"The slower end: the report's framework with its weights, less PyTorch with its own, is "
+        f"{figures} points. "
+        + (
+            f"That is more than ten such pairs show by chance after {', '.join(outside)} epochs."
+            if outside
+            else "So much lies between means of ten runs by chance."
+        )
+        + " From the same weights the frameworks are "
+        + {
+            frozenset({"equivalent"}): "equivalent.",
+            frozenset({"inconclusive"}): "not told apart.",
+            frozenset({"equivalent", "inconclusive"}): "equivalent or not told apart.",
+        }.get(frozenset(effects), "different.")
+    )
+
+
+def _numerics(test: Rows, epochs: list[int], said: Any) -> list[str]:
+    """What float64 changes: all that could come of badly conditioned operations."""
+    name = f"float64 - {PLAIN}"
+    effects = {row["verdict"] for (contrast, _, _), row in test.items() if contrast == name}
+    if not effects:
+        return []
+    figures = "; ".join(
+        f"after {epoch} epochs {said(name, START, epoch)} from Xavier's weights, "
+        f"{said(name, AGAINST, epoch)} from the default ones"
+        for epoch in epochs
+    )
+    return [
+        f"Numerics: float64 less float32, on minifw, {figures}. "
+        + (
+            "Precision makes a difference."
+            if "different" in effects
+            else "Of a loss by rounding nothing is seen."
+        )
+    ]
+
+
+def _levels(cells: pd.DataFrame) -> list[str]:
+    """How many of the report's own figures each variant comes to."""
+    ours = cells[(cells["framework"] == OURS) & cells["report"].notna()]
+    ours = ours[ours["report_vs_prediction"] != ""]
+    if ours.empty:
+        return []
+    hits = (ours["report_vs_prediction"] == "within").groupby(ours["variant"], sort=False)
+    counted = ", ".join(f"{name} {int(n)}" for name, n in hits.sum().items())
+    return [
+        f"The report's own figures: of its {int(hits.size().iloc[0])}, so many lie where a mean of "
+        f"ten of our runs would fall 95 times in 100: {counted}. "
+        + (
+            "So something that its text does not say differs from all that was tried."
+            if hits.sum().max() < hits.size().iloc[0]
+            else "All of them are come to."
+        )
+    ]
+
+
+def draw(curves: pd.DataFrame, path: Path) -> None:
+    """Write the picture: learning curves of the four cells, and the differences between them."""
+    epochs, seeds = curves["epoch"].max(), curves["seeds"].max()
+    accuracies = curves[curves["quantity"] == "test accuracy"]
+    colours = dict(zip(REPORTED, sns.color_palette("colorblind"), strict=False))
+    # Text stays text; a fixed salt, so that the same data are the same file.
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "initialisation"}):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+        for at, curve in accuracies.groupby("at", sort=False):
+            start, side = str(at).split(", ")
+            style = {"color": colours[start], "linestyle": LINES[side], "label": at}
+            _curve(left, curve, 100, style)
+        for start, figures in REPORTED.items():
+            reached = {epoch: value for epoch, value in figures.items() if epoch <= epochs}
+            left.plot(
+                list(reached),
+                [100 * value for value in reached.values()],
+                linestyle="none",
+                marker="o" if start == START else "s",
+                color=colours[start],
+                markeredgecolor="black",
+                label=f"report: {start}, {'its own' if start == START else THEIRS}",
+            )
+        left.set(ylabel="test accuracy, %", title=f"means of {seeds} seeds, 95 % intervals")
+        order = sns.color_palette("dark")
+        named = curves[curves["quantity"] != "test accuracy"].groupby(
+            ["quantity", "at"], sort=False
+        )
+        for place, (name, curve) in enumerate(named):
+            dashes = LINES[OURS] if place % 2 else "-"
+            style = {"color": order[place], "linestyle": dashes, "label": "{} ({})".format(*name)}
+            _curve(right, curve, 1, style)
+        right.axhspan(-accuracy.MARGIN, accuracy.MARGIN, color="grey", alpha=0.2, linewidth=0)
+        right.axhline(0, color="black", linewidth=0.8)
+        right.set(ylabel="difference, points (grey: the margin)", title="paired by seed")
+        for axes in (left, right):
+            axes.set(xlabel="epoch", xscale="log")
+            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick <= epochs]
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.set_xticks([], minor=True)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
+        last = accuracies[accuracies["epoch"] == epochs].set_index("at")["mean"]
+        described = ", ".join(f"{at} {100 * mean:.1f} %" for at, mean in last.items())
+        figure.savefig(
+            path,
+            metadata={
+                "Title": "Learning curves by initialisation and framework",
+                "Description": "Left: mean test accuracy over epochs of four cells, with report "
+                f"001's figures as marks; after {epochs} epochs: {described}. Right: differences "
+                "between frameworks and between initialisations, with 95 % intervals.",
+                "Date": None,
+            },
+        )
+        plt.close(figure)
+
+
+def _curve(axes: Any, curve: pd.DataFrame, scale: int, style: dict[str, Any]) -> None:
+    columns: dict[str, npt.NDArray[np.float64]] = {
+        name: scale * curve[name].to_numpy(float) for name in ("mean", "low", "high")
+    }
+    axes.plot(curve["epoch"], columns["mean"], linewidth=1.3, **style)
+    axes.fill_between(
+        curve["epoch"], columns["low"], columns["high"],
+        color=style["color"], alpha=0.15, linewidth=0,
+    )  # fmt: skip
