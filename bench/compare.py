@@ -15,6 +15,7 @@ from rich.console import Console
 from bench import figures, tables
 from bench.command_line import Parser, at_least, cores, device, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
+from bench.regions import average_regions, save_regions
 from bench.sweep import STACK, Finished, Settings, Task, sweep
 from bench.timing import time_epochs
 from reference.frameworks import FRAMEWORKS
@@ -177,6 +178,7 @@ def _write(
     notes: list[str],
 ) -> None:
     curves = tables.average_curves(tables.curves(finished))
+    regions = average_regions(finished)
     text = tables.readable(table).to_markdown(index=False, disable_numparse=True)
     train, test, _ = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
     write_files(
@@ -190,11 +192,10 @@ def _write(
             "learning_curves.csv": lambda path: curves.to_csv(
                 path, index=False, float_format="%.6g"
             ),
-            "learning_curves.png": lambda path: figures.save(
-                figures.draw_curves(curves, int(table["seeds"].max())), path
-            ),
-            "data.png": lambda path: figures.save(figures.draw_data(train, test), path),
-            "decision_regions.png": lambda path: figures.save(figures.draw_regions(finished), path),
+            "learning_curves.svg": lambda path: figures.save(figures.draw_curves(curves), path),
+            "data.svg": lambda path: figures.save(figures.draw_data(train, test), path),
+            "decision_regions.npz": lambda path: save_regions(regions, path),
+            "decision_regions.svg": lambda path: figures.save(figures.draw_regions(regions), path),
         },
     )
 

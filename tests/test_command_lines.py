@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import compare, peers, profile_step, tune
+from bench import compare, peers, profile_step, report, tune
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,15 @@ COMMAND_LINES = (
             "relu": "relu-mse",
             "--rounds 0": "at least 1, got '0'",
             "--speed": "--speed",
+        },
+    ),
+    CommandLine(
+        report,
+        "",
+        "write_report",
+        {
+            "": "nothing to report",
+            "--speed high": "--speed",
         },
     ),
 )
