@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
-from bench.command_line import Parser
+from bench.command_line import Parser, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
 from bench.page.files import UnreadableFileError, read_json
 from bench.page.parts import PARTS
@@ -48,11 +48,11 @@ def write_report(folder: Path) -> None:
         NothingToReportError: the folder holds no part of the page.
         UnreadableFileError: a file is not what its command writes.
     """
-    shown = {
-        part.name: part.show(folder)
-        for part in PARTS
-        if part.file is None or (folder / part.file).is_file()
-    }
+    there = [part for part in PARTS if part.file is None or (folder / part.file).is_file()]
+    with progress_bar(Console(stderr=True), "parts") as progress:
+        shown = {
+            part.name: part.show(folder) for part in progress.track(there, description="drawing")
+        }
     if not any(part.file and part.name in shown for part in PARTS):
         raise NothingToReportError(
             f"there is nothing to report in {str(folder)!r}; python bench/compare.py writes "
