@@ -18,6 +18,7 @@ from bench.cluster import ClusterError
 from bench.command_line import Parser, at_least, cores, device, percent, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, records, write_files
 from bench.provenance import describe, provenance
+from bench.regions import average_regions, save_regions
 from bench.resume import resume
 from bench.store import FILE, History, HistoryError
 from bench.sweep import STACK, Finished, Settings, Task
@@ -225,6 +226,7 @@ def _write(
     comparison: dict[str, Any],
 ) -> None:
     curves = tables.average_curves(tables.curves(finished))
+    regions = average_regions(finished)
     train, test, _ = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
     write_files(
         folder,
@@ -238,11 +240,10 @@ def _write(
             "learning_curves.csv": lambda path: curves.to_csv(
                 path, index=False, float_format="%.6g"
             ),
-            "learning_curves.png": lambda path: figures.save(
-                figures.draw_curves(curves, int(table["seeds"].max())), path
-            ),
-            "data.png": lambda path: figures.save(figures.draw_data(train, test), path),
-            "decision_regions.png": lambda path: figures.save(figures.draw_regions(finished), path),
+            "learning_curves.svg": lambda path: figures.save(figures.draw_curves(curves), path),
+            "data.svg": lambda path: figures.save(figures.draw_data(train, test), path),
+            "decision_regions.npz": lambda path: save_regions(regions, path),
+            "decision_regions.svg": lambda path: figures.save(figures.draw_regions(regions), path),
         },
     )
 

@@ -324,7 +324,7 @@ def main(argv: list[str] | None = None) -> int:
             ),
         }
         if not table.empty:
-            files["peers.png"] = lambda path: figures.save(figures.draw_peers(table), path)
+            files["peers.svg"] = lambda path: figures.save(figures.draw_peers(table), path)
         write_files(arguments.output_dir, files)
     except OutputFolderError as error:
         parser.error(str(error))

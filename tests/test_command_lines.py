@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import compare, peers, profile_step, scaling, tune
+from bench import compare, peers, profile_step, report, scaling, tune
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,15 @@ COMMAND_LINES = (
             "--max-step 0": "at least 1, got '0'",
             "--max-memory all": "at least 1, got 'all'",
             "--speed": "--speed",
+        },
+    ),
+    CommandLine(
+        report,
+        "",
+        "write_report",
+        {
+            "": "nothing to report",
+            "--speed high": "--speed",
         },
     ),
 )

@@ -20,7 +20,7 @@ from reference.peers import PEERS, Array, Peer, Trainer
 from reference.stacked_peers import STACKED_PEERS
 
 ROOT = Path(__file__).parents[1]
-FILES = {"peers.csv", "peers.md", "peers.png"}
+FILES = {"peers.csv", "peers.md", "peers.svg"}
 SHORT = ["--processes", "1", "--rounds", "2"]
 NETWORK = [*SHORT, "--parts", "network", "--peers", "minifw", "numpy"]
 
@@ -122,7 +122,7 @@ def test_prints_every_table_and_writes_every_file(in_this_process, tmp_path, cap
     printed = capsys.readouterr()
     assert printed.err == "", "quiet when not on a terminal"
     assert {path.name for path in folder.iterdir()} == FILES
-    assert (folder / "peers.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "peers.svg").read_text().startswith("<svg")
     table = pd.read_csv(folder / "peers.csv")
     of_stack = [name for name in ("minifw", "numpy") if name in STACKED_PEERS]
     assert list(zip(table["setting"], table["members"], table["peer"], strict=True)) == [
@@ -179,7 +179,7 @@ def test_only_the_import_can_be_measured(tmp_path, capsys, monkeypatch):
     assert printed["table"] == []
     (row,) = printed["claims"]
     assert 30 <= row["low"] <= row["value"] == 32 <= row["high"] <= 34
-    assert {path.name for path in tmp_path.iterdir()} == FILES - {"peers.png"}
+    assert {path.name for path in tmp_path.iterdir()} == FILES - {"peers.svg"}
 
 
 def test_the_import_is_timed():

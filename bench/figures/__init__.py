@@ -1,0 +1,24 @@
+"""Figures: functions from a table to a picture, and how a picture reaches the disk or a page."""
+
+from bench.figures.intervals import draw_differences, draw_ratios
+from bench.figures.peers import draw_network, draw_peers, draw_stacks
+from bench.figures.style import INK, PALETTE, styled
+from bench.figures.svg import as_svg, inline, save
+from bench.figures.training import draw_curves, draw_data, draw_regions
+
+__all__ = [
+    "INK",
+    "PALETTE",
+    "as_svg",
+    "draw_curves",
+    "draw_data",
+    "draw_differences",
+    "draw_network",
+    "draw_peers",
+    "draw_ratios",
+    "draw_regions",
+    "draw_stacks",
+    "inline",
+    "save",
+    "styled",
+]

@@ -1,0 +1,183 @@
+"""The parts on accuracy: equivalence, learning curves, decision regions, the reports' figures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import figures
+from bench.page.files import UnreadableFileError, paragraphs, read_csv
+from bench.page.tables import p_value, percent, points, table, two_digits
+from bench.regions import load_regions
+
+__all__ = ["accuracy", "curves", "regions", "reported"]
+
+PART_NAMES = {"train": "training", "test": "test"}
+
+_SIDES = ("minifw", "pytorch")
+_ENDS = ("mean", "low", "high")
+
+
+def _rows(folder: Path) -> pd.DataFrame:
+    """The table of the statistics; a column "x_mean" is called "x", as its interval's are."""
+    columns = ["difference_seeds", "difference_tost_p", "difference_tost_power"]
+    columns += [f"{of}_{end}" for of in (*_SIDES, "difference", "control") for end in _ENDS]
+    path = folder / "accuracy.csv"
+    rows = read_csv(path, "recipe", "part", "margin", "difference_verdict", *columns)
+    return rows.rename(columns=lambda column: column.removesuffix("_mean"))
+
+
+def accuracy(folder: Path) -> dict[str, Any]:
+    """Paired differences of accuracy against the margin, and what is said of each."""
+    rows = _rows(folder)
+    margin = float(rows["margin"].iloc[0])
+    pictures = []
+    for part, own in rows.dropna(subset=["difference"]).groupby("part", sort=False):
+        lines = pd.DataFrame(
+            {
+                "label": own["recipe"],
+                "value": own["difference"],
+                "low": own["difference_low"],
+                "high": own["difference_high"],
+                "held": own["difference_verdict"] == "equivalent",
+            }
+        )
+        said = "; ".join(
+            f"{row.label} {row.value:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
+            for row in lines.itertuples()
+        )
+        title = f"{PART_NAMES.get(str(part), str(part))} accuracy"
+        pictures.append(
+            figures.inline(
+                figures.as_svg(figures.draw_differences(lines, margin, title)),
+                f"differences-{part}",
+                f"Forest plot, {title}: minifw minus PyTorch in points, with 95 % intervals, over "
+                f"the band of the margin of {margin:g}. {said}.",
+            )
+        )
+    return {
+        "margin": margin,
+        "counts": rows["difference_verdict"].value_counts().to_dict(),
+        "rows": len(rows),
+        "recipes": rows["recipe"].nunique(),
+        "seeds": (int(rows["difference_seeds"].min()), int(rows["difference_seeds"].max())),
+        "farthest": float(rows["difference"].abs().max()),
+        "pictures": pictures,
+        "text": paragraphs(folder / "accuracy.md"),
+        "tested": table(
+            rows,
+            "accuracy",
+            "Mean paired difference of accuracy, with 95 % interval, and the verdict",
+            {
+                "recipe": "recipe",
+                "part": "part",
+                "difference_verdict": "verdict",
+                "difference": "difference, points",
+                "difference_tost_p": "TOST p",
+                "difference_tost_power": "power",
+                "difference_seeds": "seeds",
+                "control": "PyTorch, other seeds, points",
+            },
+            {
+                "difference": points,
+                "control": points,
+                "difference_tost_p": p_value,
+                "difference_tost_power": two_digits,
+            },
+        ),
+        "means": table(
+            rows,
+            "means",
+            "Accuracy of each framework in %: mean with 95 % interval, and interquartile mean",
+            {
+                "recipe": "recipe",
+                "part": "part",
+                "minifw": "minifw",
+                "pytorch": "PyTorch",
+                "minifw_iqm": "minifw, IQM",
+                "pytorch_iqm": "PyTorch, IQM",
+            },
+            dict.fromkeys(("minifw", "pytorch", "minifw_iqm", "pytorch_iqm"), percent),
+        ),
+    }
+
+
+def curves(folder: Path) -> dict[str, Any]:
+    """Loss and accuracy over the epochs, a picture a recipe."""
+    averages = read_csv(
+        folder / "learning_curves.csv",
+        *("recipe", "framework", "epoch", "seeds", "loss_mean", "loss_std"),
+        *("validation_accuracy_mean", "validation_accuracy_std"),
+    )
+    pictures = []
+    for recipe, own in averages.groupby("recipe", sort=False):
+        said = "; ".join(
+            f"{framework} ends after epoch {end['epoch']} with a loss of {end['loss_mean']:.3f} "
+            f"and an accuracy of {100 * end['validation_accuracy_mean']:.1f} %"
+            for framework, end in own.groupby("framework").last().iterrows()
+        )
+        pictures.append(
+            figures.inline(
+                figures.as_svg(figures.draw_curves(own, alone=True)),
+                f"curves-{recipe}",
+                f"{recipe}: training loss and validation accuracy over the epochs. {said}.",
+            )
+        )
+    return {"pictures": pictures, "seeds": int(averages["seeds"].max())}
+
+
+def regions(folder: Path) -> dict[str, Any]:
+    """Decision regions through the epochs, a picture a recipe."""
+    path = folder / "decision_regions.npz"
+    try:
+        shares = load_regions(path)
+    except (ValueError, OSError) as error:
+        raise UnreadableFileError(path, error) from None
+    pictures, apart = [], 0.0
+    for recipe, own in shares.groupby("recipe", sort=False):
+        trained = own.groupby("framework", sort=False)["share"].last()
+        apart = max(apart, float(np.ptp(np.stack(list(trained)), axis=0).mean()))
+        said = ", ".join(f"{100 * share.mean():.0f} % on {name}" for name, share in trained.items())
+        pictures.append(
+            figures.inline(
+                figures.as_svg(figures.draw_regions(own)),
+                f"regions-{recipe}",
+                f"{recipe}: decision regions after some epochs beside the true disk. Of the "
+                f"square, half of which is the disk, the trained models take for inside: {said}.",
+            )
+        )
+    return {"pictures": pictures, "apart": 100 * apart}
+
+
+def reported(folder: Path) -> dict[str, Any]:
+    """The reports' own accuracies beside ours, and where they lie."""
+    rows = _rows(folder)
+    names = ("", "_low", "_high", "_report")
+    sides = [
+        rows[["recipe", "part"]].assign(
+            framework=side,
+            **{f"ours{name}": rows[f"{side}{name}"] for name in names},
+            placed=rows[f"{side}_report_vs_prediction"],
+        )
+        for side in _SIDES
+    ]
+    given = pd.concat(sides).dropna(subset=["ours_report"]).sort_index(kind="stable")
+    return {
+        "inside": int((given["placed"] == "within").sum()),
+        "given": len(given),
+        "reported": table(
+            given,
+            "reported",
+            "Accuracies that the reports give beside ours, in %",
+            {
+                "recipe": "recipe",
+                "part": "part",
+                "framework": "framework",
+                "ours_report": "report",
+                "ours": "ours, mean",
+                "placed": "among further runs of ours",
+            },
+            dict.fromkeys(("ours_report", "ours"), percent),
+        ),
+    }

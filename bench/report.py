@@ -1,0 +1,115 @@
+"""The page: everything in the output folder as one file of HTML that needs nothing else."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from rich.console import Console
+
+from bench.command_line import Parser, progress_bar
+from bench.output import OutputFolderError, check_writable, write_files
+from bench.page.files import UnreadableFileError, read_json
+from bench.page.parts import PARTS
+from bench.page.summary import summary
+
+__all__ = ["NothingToReportError", "main", "write_report"]
+
+EXAMPLES = """\
+examples:
+  python bench/report.py                               results/report.html, from what is in results
+  python bench/report.py --output-dir /tmp/float64     the same of another folder
+
+exit codes:
+  0  good    2  wrong usage    130  interrupted
+"""
+
+PAGE = "report.html"
+# What is said in a cell of a table is marked by shape and colour.
+MARKS = {
+    "PASSED": ("good", "✓"),
+    "FAILED": ("bad", "✕"),
+    "ERROR": ("bad", "✕"),
+    "MISTRUSTED": ("open", "?"),
+    "equivalent": ("good", "✓"),
+    "different": ("bad", "✕"),
+    "inconclusive": ("open", "?"),
+}
+
+
+class NothingToReportError(ValueError):
+    """The folder holds none of the files that the page is made from."""
+
+
+def write_report(folder: Path) -> None:
+    """Write report.html into ``folder``, from the other files in it.
+
+    Raises:
+        NothingToReportError: the folder holds no part of the page.
+        UnreadableFileError: a file is not what its command writes.
+    """
+    there = [part for part in PARTS if part.file is None or (folder / part.file).is_file()]
+    with progress_bar(Console(stderr=True), "parts") as progress:
+        shown = {
+            part.name: part.show(folder) for part in progress.track(there, description="drawing")
+        }
+    if not any(part.file and part.name in shown for part in PARTS):
+        raise NothingToReportError(
+            f"there is nothing to report in {str(folder)!r}; python bench/compare.py writes "
+            "results, into the folder that --output-dir names"
+        )
+    comparison = folder / "comparison.json"
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(PAGE).render(
+        parts=PARTS,
+        shown=shown,
+        answers=summary(shown),
+        marks=MARKS,
+        made=read_json(comparison) if comparison.is_file() else {},
+    )
+    write_files(folder, {PAGE: lambda path: path.write_text(page, encoding="utf-8")})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="report.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder of the results, and of the page (default: results)",
+    )  # fmt: skip
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    folder = parser.parse_args(argv).output_dir
+    try:
+        if not folder.is_dir():
+            raise OutputFolderError(
+                f"cannot write to the output folder {str(folder)!r} (there is no such folder); "
+                "name that of the results with --output-dir"
+            )
+        check_writable(folder)
+        write_report(folder)
+    except (OutputFolderError, NothingToReportError, UnreadableFileError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        Console(stderr=True).print("report.py: interrupted; an earlier page is as it was")
+        return 130
+    Console().print(f"Page: {folder / PAGE}", highlight=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
