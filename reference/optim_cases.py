@@ -6,6 +6,8 @@ A row is the name of a class, in minifw and in torch alike, and the arguments of
 import math
 from typing import Any
 
+from reference.torch_changes import lacks
+
 __all__ = ["OPTIMIZERS", "SCHEDULES", "Warmup"]
 
 Row = tuple[str, dict[str, Any]]
@@ -35,7 +37,11 @@ OPTIMIZERS: tuple[Row, ...] = (
     ("Adam", {"lr": 0.1, "weight_decay": 0.1}),
     ("Adam", {"lr": 0.1, "amsgrad": True}),
     ("Adam", {"lr": 0.1, "amsgrad": True, "maximize": True, "weight_decay": 0.1}),
-    ("Adam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    *(
+        ()
+        if lacks("decoupled Adam")
+        else (("Adam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),)
+    ),
     ("AdamW", {}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.1}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0}),

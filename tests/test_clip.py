@@ -8,6 +8,7 @@ import torch
 from torch import Generator
 
 from reference.frameworks import MINIFW, PYTORCH, Framework
+from reference.torch_changes import lacks
 
 each_framework = pytest.mark.parametrize(
     "framework", [PYTORCH, MINIFW], ids=lambda framework: framework.name
@@ -30,8 +31,9 @@ def test_one_parameter_or_none_may_be_clipped(framework):
     utils.clip_grad_value_(parameter, 0.01)
     assert parameter.grad.abs().max() == 0.01
     assert utils.clip_grad_norm_([], 1.0) == 0
-    with pytest.warns(UserWarning, match="is an empty generator"):
-        assert utils.clip_grad_norm_((p for p in []), 1.0) == 0
+    if framework is MINIFW or not lacks("empty generator"):
+        with pytest.warns(UserWarning, match="is an empty generator"):
+            assert utils.clip_grad_norm_((p for p in []), 1.0) == 0
 
 
 @each_framework

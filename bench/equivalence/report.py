@@ -192,12 +192,13 @@ def by_row(reports: Sequence[Report]) -> pd.DataFrame:
             "examples": report.examples,
             "status": str(report.status),
             **{
-                f"ULP in {dtype}": max(
-                    (v.ulp for v in report.verdicts if v.example.dtype == dtype), default=0.0
+                f"{name} in {dtype}": max(
+                    (getattr(v, of) for v in report.verdicts if v.example.dtype == dtype),
+                    default=0.0,
                 )
+                for name, of in (("ULP", "ulp"), ("of bound", "share"))
                 for dtype in DTYPES
             },
-            "of bound": max((verdict.share for verdict in report.verdicts), default=0.0),
             **{f"power in {dtype}": report.power(dtype) for dtype in ("float64", "float32")},
         }
         for report in reports

@@ -1,0 +1,166 @@
+"""The table of torch versions, from what the tests and short runs left behind in each.
+
+`tox -e torch24,torch28,torch213,torch215` leaves a folder a version: the tests' tests.xml,
+verify.py's verification.csv and compare.py's comparison.json.
+"""
+
+import argparse
+import json
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from bench.command_line import Parser, print_table
+from bench.equivalence.example import DTYPES
+from bench.output import OutputFolderError, check_writable, write_files
+from reference.torch_changes import CHANGES
+
+__all__ = ["main", "read_versions"]
+
+EXAMPLES = """\
+examples:
+  tox -e torch24,torch28,torch213,torch215         run everything in each version
+  python bench/torch_versions.py                   the table of what they left in .tox/versions
+  python bench/torch_versions.py --json            the table, for a program
+
+exit codes:
+  0  good    1  a test or a verdict failed in some version    2  wrong usage
+"""
+
+
+class NoVersionsError(ValueError):
+    """The folder holds no version, or one that is not whole."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="torch_versions.py",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", nargs="?", type=Path, default=Path(".tox/versions"), metavar="FOLDER",
+        help="where tox left a folder a version (default: %(default)s)")  # fmt: skip
+    add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
+        help="folder for the tables (default: results)")  # fmt: skip
+    add("--json", action="store_true", help="print the table as JSON and nothing else")
+    return parser
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The row of one version."""
+    suite = ET.parse(folder / "tests.xml").find("testsuite")
+    if suite is None:
+        raise ValueError("tests.xml has no testsuite")
+    counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
+    verification = pd.read_csv(folder / "verification.csv")
+    comparison = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    speedups = [row["speedup"] for row in comparison["table"] if row["framework"] == "minifw"]
+    return {
+        "torch": comparison["provenance"]["torch"],
+        "tests passed": counts["tests"] - sum(counts[n] for n in ("failures", "errors", "skipped")),
+        "failed": counts["failures"] + counts["errors"],
+        "skipped": counts["skipped"],
+        "units verified": int((verification["status"] == "PASSED").sum()),
+        "not passed": int((verification["status"] != "PASSED").sum()),
+        **{f"error in {dtype}": verification[f"of bound in {dtype}"].max() for dtype in DTYPES},
+        "slowest speedup": min(speedups),
+        "median speedup": pd.Series(speedups).median(),
+        "fastest speedup": max(speedups),
+        "processor": comparison["provenance"]["processor"],
+        "date": comparison["provenance"]["date"],
+    }
+
+
+def read_versions(folder: Path) -> pd.DataFrame:
+    """One row a version of torch, in their order.
+
+    Raises:
+        NoVersionsError: there is none, or what one left is not whole.
+    """
+    remedy = "run tox -e torch24,torch28,torch213,torch215 first"
+    rows = []
+    for version in sorted(folder.glob("*/")):
+        try:
+            rows.append(_read(version))
+        except (OSError, ValueError, LookupError, ET.ParseError) as error:
+            reason = " ".join(str(error).split())
+            raise NoVersionsError(f"{str(version)!r} is not whole ({reason}); {remedy}") from None
+    if not rows:
+        raise NoVersionsError(f"no version of torch in {str(folder)!r}; {remedy}")
+    order = [tuple(int(part) for part in row["torch"].split("+")[0].split(".")) for row in rows]
+    return pd.DataFrame([row for _, row in sorted(zip(order, rows, strict=True))])
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people."""
+    shares = {name: table[name].map("{:.0%}".format) for name in table if "error in" in str(name)}
+    return pd.DataFrame(
+        {
+            "torch": table["torch"],
+            "tests passed": table["tests passed"],
+            "failed": table["failed"],
+            "skipped": table["skipped"],
+            "verified": table["units verified"],
+            "not passed": table["not passed"],
+            **shares,
+            "speed / PyTorch's": [
+                f"{row['median speedup']:.2f} ({row['slowest speedup']:.2f} to "
+                f"{row['fastest speedup']:.2f})"
+                for _, row in table.iterrows()
+            ],
+        }
+    )
+
+
+def _notes(table: pd.DataFrame) -> list[str]:
+    """What the table means, and what was left out of which version."""
+    return [
+        "An error is the largest of all verdicts, as a share of what rounding explains in that "
+        "example. Speed is the median over the recipes, with the slowest and the fastest, of a "
+        f"short run on {table['processor'].iloc[0]}, {table['date'].iloc[0]}.",
+        *(
+            f"Not in {'.'.join(map(str, change.missing_in))} and earlier, so not compared there: "
+            f"{change.what}."
+            for change in CHANGES.values()
+        ),
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        table = read_versions(arguments.folder)
+        check_writable(arguments.output_dir)
+    except (NoVersionsError, OutputFolderError) as error:
+        parser.error(str(error))
+    shown, notes = _readable(table), _notes(table)
+    text = shown.to_markdown(index=False, disable_numparse=True)
+    write_files(
+        arguments.output_dir,
+        {
+            "torch_versions.csv": lambda path: table.to_csv(path, index=False),
+            "torch_versions.md": lambda path: path.write_text(
+                "\n\n".join([text, *notes]) + "\n", encoding="utf-8"
+            ),
+        },
+    )
+    if arguments.json:
+        print(table.to_json(orient="records", indent=2))
+    else:
+        out = Console(width=None if sys.stdout.isatty() else 140)
+        print_table(out, shown, sections=False)
+        for note in notes:
+            out.print(note, highlight=False)
+    return 1 if (table[["failed", "not passed"]] > 0).any(axis=None) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
