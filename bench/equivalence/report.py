@@ -199,6 +199,7 @@ def by_row(reports: Sequence[Report]) -> pd.DataFrame:
                 for name, of in (("ULP", "ulp"), ("of bound", "share"))
                 for dtype in DTYPES
             },
+            "of bound": max((verdict.share for verdict in report.verdicts), default=0.0),
             **{f"power in {dtype}": report.power(dtype) for dtype in ("float64", "float32")},
         }
         for report in reports
