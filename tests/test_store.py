@@ -119,6 +119,16 @@ def test_a_stack_is_taken_whole_or_not_at_all(tmp_path):
         assert not history.find([STACK], SETTINGS, HERE)
 
 
+def test_runs_of_another_stack_are_runs_of_their_own(tmp_path):
+    pair = Part("relu-mse", "minifw", (0, 1))
+    with History(tmp_path / FILE) as history:
+        history.add(trained(STACK, 0.8), SETTINGS)
+        history.add(trained(pair, 0.9), SETTINGS)
+        found = history.find([STACK, pair], SETTINGS, HERE)
+    assert [run.train_accuracy for run in found[STACK]] == [0.8] * 3
+    assert [run.train_accuracy for run in found[pair]] == [0.9] * 2
+
+
 def test_a_part_that_is_not_kept_whole_is_not_kept(tmp_path, monkeypatch):
     part = trained(STACK)
     broken = [*part.runs[:2], replace(part.runs[2], train_accuracy=None)]
