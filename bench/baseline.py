@@ -10,15 +10,20 @@ from bench.sweep import Settings
 
 __all__ = ["BaselineError", "changes", "read_baseline", "readable_changes", "slower"]
 
-_VALUES = ["test_accuracy_mean", "speedup"]
-
 
 class BaselineError(ValueError):
     """The baseline cannot be used; the message is a line that says why and what to do."""
 
 
+def _values(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
+    """By recipe: minifw's test accuracy, and PyTorch's time over minifw's with its interval."""
+    tested = accuracy[accuracy["part"] == "test"].set_index("recipe")["minifw_mean"]
+    timed = speed[speed["part"] == "epoch"].set_index("recipe")
+    return pd.concat([tested, timed[["ratio", "ratio_low", "ratio_high"]]], axis="columns").dropna()
+
+
 def read_baseline(path: Path, settings: Settings, recipes: list[str]) -> pd.DataFrame:
-    """Read minifw's rows of a comparison.json: by recipe, test_accuracy_mean and speedup.
+    """Read the values to compare with from a comparison.json: a row a recipe.
 
     Raises:
         BaselineError: it is no such file, has none of ``recipes``, or was made with other settings,
@@ -27,12 +32,11 @@ def read_baseline(path: Path, settings: Settings, recipes: list[str]) -> pd.Data
     remedy = "--baseline takes the comparison.json of an earlier run"
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        table = pd.DataFrame(read["table"]).query("framework == 'minifw'").set_index("recipe")
-        baseline = table[_VALUES].astype(float).dropna()
+        baseline = _values(pd.DataFrame(read["accuracy"]), pd.DataFrame(read["speed"]))
         conditions = {name: read["conditions"][name] for name in asdict(settings)}
     except OSError as error:
         raise BaselineError(f"cannot read {str(path)!r} ({error.strerror}); {remedy}") from None
-    except (ValueError, LookupError, TypeError, pd.errors.UndefinedVariableError):
+    except (ValueError, LookupError, TypeError):
         raise BaselineError(f"{str(path)!r} is no comparison; {remedy}") from None
     for name, here in asdict(settings).items():
         if conditions[name] != here:
@@ -49,29 +53,31 @@ def read_baseline(path: Path, settings: Settings, recipes: list[str]) -> pd.Data
     return baseline
 
 
-def changes(baseline: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """One row a recipe of the baseline.
+def changes(baseline: pd.DataFrame, accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
+    """One row a recipe of the baseline that is timed now.
 
     Args:
         baseline: as :func:`read_baseline` gives it.
-        table: as :func:`bench.tables.summarise` gives it, of both frameworks.
+        accuracy: as :func:`bench.accuracy.accuracy_statistics` gives it.
+        speed: as :func:`bench.speed.summarise_speed` gives it.
 
     Returns:
         Columns: recipe; test_points, by how many points minifw's test accuracy has risen;
-        baseline_speedup and speedup, PyTorch's time over minifw's, then and now; speed_change, the
+        baseline_ratio and ratio, PyTorch's time over minifw's, then and now; speed_change, the
         second over the first, less 1, and its 95 % interval, speed_change_low and
         speed_change_high, as that of the new ratio gives it: the baseline is taken as it stands.
     """
-    now = table[table["framework"] == "minifw"].set_index("recipe").loc[baseline.index]
-    then = baseline["speedup"]
+    now = _values(accuracy, speed)
+    both = baseline.join(now, how="inner", lsuffix="_then")
+    then = both["ratio_then"]
     return pd.DataFrame(
         {
-            "test_points": 100 * (now["test_accuracy_mean"] - baseline["test_accuracy_mean"]),
-            "baseline_speedup": then,
-            "speedup": now["speedup"],
-            "speed_change": now["speedup"] / then - 1,
-            "speed_change_low": now["speedup_low"] / then - 1,
-            "speed_change_high": now["speedup_high"] / then - 1,
+            "test_points": 100 * (both["minifw_mean"] - both["minifw_mean_then"]),
+            "baseline_ratio": then,
+            "ratio": both["ratio"],
+            "speed_change": both["ratio"] / then - 1,
+            "speed_change_low": both["ratio_low"] / then - 1,
+            "speed_change_high": both["ratio_high"] / then - 1,
         }
     ).reset_index()
 
@@ -90,8 +96,8 @@ def readable_changes(changes: pd.DataFrame) -> pd.DataFrame:
         {
             "recipe": changes["recipe"],
             "test %, change in points": changes["test_points"].map("{:+.2f}".format),
-            "speed / PyTorch's, baseline": changes["baseline_speedup"].map("{:.2f}".format),
-            "now": changes["speedup"].map("{:.2f}".format),
+            "PyTorch's time / minifw's, baseline": changes["baseline_ratio"].map("{:.2f}".format),
+            "now": changes["ratio"].map("{:.2f}".format),
             "change": [
                 f"{row.speed_change:+.1%} ({row.speed_change_low:+.1%} to "
                 f"{row.speed_change_high:+.1%})"

@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-__all__ = ["Parser", "at_least", "cores", "device", "percent", "print_table", "progress_bar"]
+__all__ = [
+    "Parser",
+    "at_least",
+    "cores",
+    "device",
+    "percent",
+    "positive",
+    "print_table",
+    "progress_bar",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,6 +45,17 @@ def at_least(smallest: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def positive(text: str) -> float:
+    """The type of an argument that is a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
 
 
 def percent(text: str) -> float:

@@ -5,27 +5,38 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import figures, tables
+from bench import tables
+from bench.accuracy import MARGIN, accuracy_statistics
 from bench.baseline import BaselineError, changes, read_baseline, readable_changes, slower
 from bench.cluster import ClusterError
-from bench.command_line import Parser, at_least, cores, device, percent, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, records, write_files
-from bench.provenance import describe, provenance
-from bench.regions import average_regions, save_regions
+from bench.command_line import (
+    Parser,
+    at_least,
+    cores,
+    device,
+    percent,
+    positive,
+    print_table,
+    progress_bar,
+)
+from bench.comparison import Comparison
+from bench.output import OutputFolderError, check_writable, markdown, records
+from bench.page.files import UnreadableFileError
+from bench.provenance import provenance
+from bench.report import write_report
 from bench.resume import resume
+from bench.speed import SIZED, TIMED, step_memory, summarise_speed, time_recipe
 from bench.store import FILE, History, HistoryError
-from bench.sweep import STACK, Finished, Settings, Task
-from bench.timing import time_epochs
+from bench.sweep import STACK, Settings, Task
 from reference.frameworks import FRAMEWORKS
-from reference.recipes import RECIPES
-from reference.run import INITIALISATIONS, data_generator
+from reference.recipes import RECIPES, Recipe
+from reference.run import INITIALISATIONS
 
 __all__ = ["main"]
 
@@ -45,15 +56,12 @@ an interrupt or a crash, does only what is missing, and ends with the same table
 lists and exports what is kept.
 
 exit codes:
-  0  good    1  accuracies differ    2  wrong usage    3  slower than allowed    130  interrupted
+  0  good    1  they differ    2  wrong usage    3  slower than allowed    130  interrupted
 """
-
-# Averaged over seeds, in points of test accuracy: both frameworks train from the same weights over
-# the same batches, so that what is left between them is rounding.
-LARGEST_DIFFERENCE = 0.5
 
 DTYPES = ("float32", "float64")
 QUICK_EPOCHS = 20
+ROUNDS, QUICK_ROUNDS = 21, 7  # of fewer than 6 there is no interval
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         help="first weights: the recipe's, the same on both frameworks, or each framework's "
         "default (default: recipe)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="timed epochs a framework (default: 21; quick: 5)")  # fmt: skip
+        help="timed turns of each framework and of each again "
+        f"(default: {ROUNDS}; quick: {QUICK_ROUNDS})")  # fmt: skip
+    add("--margin", type=positive, default=MARGIN, metavar="POINTS",
+        help="equivalence margin: points of accuracy that count as none "
+        "(default: %(default)g)")  # fmt: skip
     add("--jobs", type=at_least(1), default=cores(), metavar="N",
         help="processes (default: one a core, here %(default)s); minifw trains the seeds of a "
         f"recipe as stacks of up to {STACK}, the timed epochs one network")  # fmt: skip
@@ -96,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         help="exit with 3 if, in any recipe, minifw's speed relative to PyTorch's is lower than "
         "the baseline's by more than PERCENT, all of its 95%% interval included")  # fmt: skip
     add("--quick", action="store_true",
-        help=f"2 seeds, {QUICK_EPOCHS} epochs, 5 rounds, unless given")  # fmt: skip
+        help=f"2 seeds, {QUICK_EPOCHS} epochs, {QUICK_ROUNDS} rounds, unless given")  # fmt: skip
     add("--list", action="store_true", help="list the recipes and stop")
     add("--json", action="store_true", help="print the table as JSON and nothing else")
     return parser
@@ -113,38 +125,36 @@ def _list_recipes(console: Console, as_json: bool) -> None:
         print_table(console, pd.DataFrame(rows))
 
 
-def _timings(
+def _time(
     arguments: argparse.Namespace, settings: Settings, history: History, progress: Progress
-) -> pd.DataFrame:
-    """Seconds of an epoch: a row a recipe and round, a column a framework."""
-    bar = progress.add_task("timing", total=100)
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Time every recipe, and measure the memory of a step; nothing if one framework is alone."""
+    recipes = [RECIPES[name] for name in arguments.recipes]
+    if set(arguments.frameworks) != set(FRAMEWORKS):
+        recipes = []
+    bar = progress.add_task("timing", total=len(recipes))
     # One process at a time, nothing beside it; the sweep's, which have all imported and warm.
     one_by_one = Parallel(n_jobs=arguments.jobs, pre_dispatch=1, return_as="generator")
-    timed = one_by_one(
-        delayed(time_epochs)(recipe, arguments.frameworks, arguments.rounds, settings)
-        for recipe in arguments.recipes
+    rounds, memory = [], []
+    for timed, sizes in one_by_one(
+        delayed(_measure)(recipe, arguments.rounds, settings) for recipe in recipes
+    ):
+        history.add_timings(timed[timed["wrong"] == ""].drop(columns="wrong"), settings)
+        rounds.append(timed)
+        memory.append(sizes)
+        progress.advance(bar)
+    return (
+        pd.concat(rounds, ignore_index=True) if rounds else pd.DataFrame(columns=TIMED),
+        pd.concat(memory, ignore_index=True) if memory else pd.DataFrame(columns=SIZED),
     )
-    timings = []
-    for recipe, rounds in zip(arguments.recipes, timed, strict=True):
-        of_recipe = pd.DataFrame(rounds).assign(
-            recipe=recipe, part="epoch", round=range(len(rounds))
-        )
-        history.add_timings(
-            of_recipe.melt(["recipe", "part", "round"], var_name="side", value_name="seconds"),
-            settings,
-        )
-        timings.append(of_recipe[["recipe", *arguments.frameworks]])
-        progress.advance(bar, 100 / len(arguments.recipes))
-    return pd.concat(timings, ignore_index=True)
 
 
-def _run(
-    arguments: argparse.Namespace, settings: Settings, log: Console
-) -> tuple[list[Finished], int, pd.DataFrame]:
-    """Do all runs and all timings, under a progress bar, and keep them in the history.
+def _measure(recipe: Recipe, rounds: int, settings: Settings) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return time_recipe(recipe, rounds, settings), step_memory(recipe, settings)
 
-    Returns the runs, how many of them are from the history, and the timings.
-    """
+
+def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Comparison:
+    """Do all runs and all timings, under a progress bar, and keep them in the history."""
     tasks = [
         Task(recipe, framework, seed)
         for recipe in arguments.recipes
@@ -166,85 +176,23 @@ def _run(
             arguments.scheduler,
             arguments.fresh,
         )
-        timings = _timings(arguments, settings, history, progress)
-    return finished, taken, timings
-
-
-def _verdict(table: pd.DataFrame, same_start: bool) -> tuple[list[str], bool]:
-    """What the table comes to, in sentences, and whether the accuracies agree."""
-    differences = tables.test_accuracy_differences(table)
-    if differences.empty:
-        return ["One framework alone: nothing is compared."], True
-    largest, where = differences.abs().max(), differences.abs().idxmax()
-    allowed = f"; less than {LARGEST_DIFFERENCE} is allowed" if same_start else ""
-    speedups = table[table["framework"] == "minifw"].set_index("recipe")["speedup"]
-    winner = (
-        "minifw wins"
-        if speedups.min() > 1
-        else "PyTorch wins"
-        if speedups.max() < 1
-        else "neither wins throughout"
-    )
-    recipe = RECIPES[speedups.index[0]]
-    step = table[table["recipe"] == recipe.name].set_index("framework")["epoch_seconds_median"]
-    step = step / recipe.steps_an_epoch * 1e6
-    return [
-        "Accuracy: the mean test accuracies of minifw and PyTorch differ by at most "
-        f"{largest:.2f} points ({where}{allowed}).",
-        f"Speed: {winner}; minifw trains {speedups.min():.2f} to {speedups.max():.2f} times as "
-        "fast as PyTorch (median of interleaved epochs; quartiles in the table).",
-        f"A training step of {recipe.name}, batch {recipe.batch_size}: minifw "
-        f"{step['minifw']:.0f} µs, PyTorch {step['pytorch']:.0f} µs.",
-    ], not same_start or bool(largest < LARGEST_DIFFERENCE)
-
-
-def _made(conditions: dict[str, Any], made: dict[str, str]) -> list[str]:
-    """How and on what the table was made, in sentences."""
-    epochs = conditions["epochs"] or "each recipe's own number of"
-    history = conditions["runs_from_history"]
-    return [
-        f"Run with torch {made['torch']}, {conditions['dtype']} on {conditions['device']}, "
-        f"{conditions['jobs']} process(es) of {conditions['threads']} thread(s), {epochs} epochs, "
-        f"{conditions['rounds']} timed epochs, first weights by {conditions['initialisation']}. "
-        f"minifw trained the seeds of a recipe as stacks of up to {STACK}; the times are those of "
-        "one network.",
-        describe(made),
-        *(
-            [f"Taken from history: {history} of {conditions['runs']} runs; --fresh does them anew."]
-            if history
-            else []
-        ),
-    ]
-
-
-def _write(
-    folder: Path,
-    finished: list[Finished],
-    table: pd.DataFrame,
-    timings: pd.DataFrame,
-    text: str,
-    comparison: dict[str, Any],
-) -> None:
-    curves = tables.average_curves(tables.curves(finished))
-    regions = average_regions(finished)
-    train, test, _ = RECIPES[finished[0].task.recipe].data(data_generator(finished[0].task.seed))
-    write_files(
-        folder,
-        {
-            "comparison.csv": lambda path: table.to_csv(path, index=False),
-            "comparison.md": lambda path: path.write_text(text, encoding="utf-8"),
-            "comparison.json": lambda path: path.write_text(
-                json.dumps(comparison, indent=2) + "\n", encoding="utf-8"
-            ),
-            "timings.csv": lambda path: timings.to_csv(path, index=False),
-            "learning_curves.csv": lambda path: curves.to_csv(
-                path, index=False, float_format="%.6g"
-            ),
-            "learning_curves.svg": lambda path: figures.save(figures.draw_curves(curves), path),
-            "data.svg": lambda path: figures.save(figures.draw_data(train, test), path),
-            "decision_regions.npz": lambda path: save_regions(regions, path),
-            "decision_regions.svg": lambda path: figures.save(figures.draw_regions(regions), path),
-        },
+        rounds, memory = _time(arguments, settings, history, progress)
+    conditions = {
+        **dataclasses.asdict(settings),
+        "margin": arguments.margin,
+        "jobs": arguments.jobs,
+        "rounds": arguments.rounds,
+        "seeds": arguments.seeds,
+        "runs": len(finished),
+        "runs_from_history": taken,
+    }
+    return Comparison(
+        finished=finished,
+        rounds=rounds,
+        accuracy=accuracy_statistics(tables.final_accuracies(finished), arguments.margin),
+        speed=summarise_speed(rounds, memory),
+        conditions=conditions,
+        provenance=provenance() | {"threads": str(arguments.threads)},
     )
 
 
@@ -260,29 +208,12 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
     check_writable(arguments.output_dir)
     if arguments.baseline:
         baseline = read_baseline(arguments.baseline, settings, arguments.recipes)
-    finished, taken, timings = _run(arguments, settings, log)
-    table = tables.summarise(tables.final_accuracies(finished), timings)
-    verdict, agree = _verdict(table, arguments.initialisation == "recipe")
-    conditions = {
-        **dataclasses.asdict(settings),
-        "jobs": arguments.jobs,
-        "rounds": arguments.rounds,
-        "seeds": arguments.seeds,
-        "runs": len(finished),
-        "runs_from_history": taken,
-    }
-    made = provenance() | {"threads": str(arguments.threads)}
-    comparison = {
-        "conditions": conditions,
-        "provenance": made,
-        "agree": agree,
-        "table": records(table),
-    }
-    shown, regressions = [tables.readable(table)], []
-    notes = [*verdict, *_made(conditions, made)]
+    comparison = _run(arguments, settings, log)
+    values, shown, notes = comparison.as_dict(), [comparison.table()], comparison.sentences()
+    regressions = []
     if arguments.baseline:
-        changed = changes(baseline, table)
-        comparison["changes"] = records(changed)
+        changed = changes(baseline, comparison.accuracy, comparison.speed)
+        values["changes"] = records(changed)
         shown.append(readable_changes(changed))
         if arguments.fail_on_regression is not None:
             regressions = slower(changed, arguments.fail_on_regression)
@@ -290,24 +221,17 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
                 f"Slower than the baseline by more than {arguments.fail_on_regression:.3g} of its "
                 f"speed relative to PyTorch's: {', '.join(regressions) or 'none'}."
             )
-    texts = [frame.to_markdown(index=False, disable_numparse=True) for frame in shown]
-    _write(
-        arguments.output_dir,
-        finished,
-        table,
-        timings,
-        "\n\n".join([*texts, *notes]) + "\n",
-        comparison,
-    )
+    comparison.write(arguments.output_dir, markdown(*shown, *notes), values)
+    write_report(arguments.output_dir)
     if arguments.json:
-        print(json.dumps(comparison, indent=2))
+        print(json.dumps(values, indent=2))
     else:
         for frame in shown:
             print_table(out, frame)
         for note in notes:
             out.print(note, highlight=False)
-        out.print(f"Tables and figures: {arguments.output_dir}", highlight=False)
-    return 1 if not agree else 3 if regressions else 0
+        out.print(f"Page, tables and figures: {arguments.output_dir}", highlight=False)
+    return 1 if not comparison.same else 3 if regressions else 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -323,10 +247,16 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.baseline and set(arguments.frameworks) != set(FRAMEWORKS):
         parser.error("--baseline compares minifw's speed with PyTorch's: leave out --frameworks")
     arguments.seeds = arguments.seeds or (2 if arguments.quick else 20)
-    arguments.rounds = arguments.rounds or (5 if arguments.quick else 21)
+    arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     try:
         return _compare(arguments, out, log)
-    except (OutputFolderError, BaselineError, HistoryError, ClusterError) as error:
+    except (
+        OutputFolderError,
+        BaselineError,
+        HistoryError,
+        ClusterError,
+        UnreadableFileError,
+    ) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         log.print("compare.py: interrupted; the same command goes on from the runs that are done")

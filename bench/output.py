@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["OutputFolderError", "check_writable", "records", "write_files"]
+__all__ = ["OutputFolderError", "check_writable", "markdown", "records", "write_files"]
+
+Content = str | pd.DataFrame | Callable[[Path], object]
 
 
 class OutputFolderError(OSError):
@@ -28,17 +30,32 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
-def write_files(folder: Path, writers: Mapping[str, Callable[[Path], object]]) -> None:
-    """Write files named by the keys; a writer is given the path to write to.
+def write_files(folder: Path, contents: Mapping[str, Content]) -> None:
+    """Write files named by the keys: a text, a table as CSV, or what a function does with a path.
 
     All are written elsewhere in the folder first and then renamed, so that whenever the process is
     killed each file is either the earlier one or the new one, whole.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
-        for name, write in writers.items():
-            write(Path(partial, name))
-        for name in writers:
+        for name, content in contents.items():
+            path = Path(partial, name)
+            if isinstance(content, str):
+                path.write_text(content, encoding="utf-8")
+            elif isinstance(content, pd.DataFrame):
+                content.to_csv(path, index=False)
+            else:
+                content(path)
+        for name in contents:
             Path(partial, name).replace(folder / name)
+
+
+def markdown(*parts: pd.DataFrame | str) -> str:
+    """Tables and paragraphs as a text in Markdown."""
+    blocks = [
+        part if isinstance(part, str) else part.to_markdown(index=False, disable_numparse=True)
+        for part in parts
+    ]
+    return "\n\n".join(blocks) + "\n"
 
 
 def records(frame: pd.DataFrame) -> list[dict[Any, Any]]:

@@ -19,7 +19,7 @@ import pandas as pd
 from rich.console import Console
 
 from bench import figures
-from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.command_line import Parser, at_least, cores, positive, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
 from bench.peer_tables import (
     IMPORT,
@@ -67,16 +67,6 @@ QUICK_STACKS = (1, 8, 32)
 WIDTH, WIDE_BATCH, WIDE_LAYERS = 1024, 1024, 3
 
 
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="peers.py",
@@ -98,14 +88,14 @@ def _parser() -> argparse.ArgumentParser:
         help="rounds in each, of a turn a peer (default: 15; quick: 7)")  # fmt: skip
     add("--threads", type=at_least(1), default=min(2, cores()), metavar="N",
         help="threads and cores of stacks and the wide network (default: %(default)s)")  # fmt: skip
-    add("--fail-below", type=_positive, metavar="RATIO",
+    add("--fail-below", type=positive, metavar="RATIO",
         help="allow no less for PyTorch's time over minifw's on one network")  # fmt: skip
-    add("--fail-below-stack", type=_positive, metavar="RATIO",
+    add("--fail-below-stack", type=positive, metavar="RATIO",
         help="the same on a stack of 32, or the largest")  # fmt: skip
-    add("--fail-below-wide", type=_positive, metavar="RATIO", help="the same on the wide network")
-    add("--fail-above-memory", type=_positive, metavar="RATIO",
+    add("--fail-below-wide", type=positive, metavar="RATIO", help="the same on the wide network")
+    add("--fail-above-memory", type=positive, metavar="RATIO",
         help="allow no more for minifw's peak memory over PyTorch's")  # fmt: skip
-    add("--fail-above-import", type=_positive, metavar="MS",
+    add("--fail-above-import", type=positive, metavar="MS",
         help="allow no more milliseconds for importing minifw after torch")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and picture (default: results)")  # fmt: skip

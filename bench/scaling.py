@@ -23,7 +23,7 @@ from bench.output import OutputFolderError, check_writable, write_files
 from bench.provenance import provenance
 from bench.scaling_figure import draw_scaling
 from bench.scaling_timing import DISK, MEASURED, matrix_product_peak, measure
-from bench.timing import readable_interval, readable_times, threads
+from bench.timing import readable_ratio, readable_times, threads
 
 __all__ = ["main"]
 
@@ -150,8 +150,8 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
                 "size": f"{row['size']:,}",
                 "minifw (quartiles)": readable_times(row, "minifw"),
                 "PyTorch (quartiles)": readable_times(row, "pytorch"),
-                "ratio (95 %)": readable_interval(row, "ratio"),
-                "noise floor": readable_interval(row, "noise"),
+                "ratio (95 %)": readable_ratio(row, "ratio"),
+                "noise floor": readable_ratio(row, "noise"),
                 "claim": f"not timed: {row['wrong']}" if row["wrong"] else row["claim"],
                 "MiB": both(row, "bytes", 2**-20, 2),
                 "GFLOP/s": both(row, "flop_s", 1e-9, 1),

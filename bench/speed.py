@@ -21,7 +21,7 @@ from bench.timing import (
     COMPARED,
     compare_sides,
     interleave,
-    readable_interval,
+    readable_ratio,
     readable_times,
     threads,
     twice,
@@ -34,7 +34,10 @@ from reference.run import Run, prepare
 
 __all__ = [
     "PARTS",
+    "SIZED",
+    "TIMED",
     "readable_speed",
+    "speed_sentences",
     "step_memory",
     "summarise_speed",
     "time_recipe",
@@ -42,6 +45,8 @@ __all__ = [
 
 # What a turn times: an epoch as fit does it, a step, and the parts of a step.
 PARTS = ("epoch", "step", "forward", "backward", "optimizer")
+TIMED = ["recipe", "part", "round", "side", "seconds", "wrong"]  # columns of time_recipe
+SIZED = ["recipe", "side", "bytes"]  # of step_memory
 EPOCHS = 3
 VERIFIED_EPOCHS = 3
 
@@ -108,13 +113,12 @@ def time_recipe(
         time but a row a part, in which "wrong" says why.
     """
     frameworks = list(frameworks)
-    columns = ["recipe", "part", "round", "side", "seconds", "wrong"]
     with threads(settings.threads):
         for framework, dtype in product(frameworks, {"float64", settings.dtype}):
             run = lockstep(recipe, framework, epochs=VERIFIED_EPOCHS, dtype=dtype)
             if run.status != Status.PASSED:
                 wrong = [(recipe.name, part, 0, framework.name, np.nan, str(run)) for part in PARTS]
-                return pd.DataFrame(wrong, columns=columns)
+                return pd.DataFrame(wrong, columns=TIMED)
         turns = twice({side.name: partial(_turn, recipe, side, settings) for side in frameworks})
         interleave(turns, rounds=1)
         timed = [
@@ -123,7 +127,7 @@ def time_recipe(
             for side, seconds in sides.items()
             for part in PARTS
         ]
-        return pd.DataFrame(timed, columns=columns)
+        return pd.DataFrame(timed, columns=TIMED)
 
 
 def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
@@ -145,7 +149,7 @@ def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
             (recipe.name, name, peak_memory(partial(train, _prepare(recipe, framework, settings))))
             for name, framework in FRAMEWORKS.items()
         ]
-    return pd.DataFrame(sizes, columns=["recipe", "side", "bytes"])
+    return pd.DataFrame(sizes, columns=SIZED)
 
 
 def summarise_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
@@ -188,11 +192,36 @@ def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
                 "part": row["part"],
                 "minifw (quartiles)": readable_times(row, "minifw"),
                 "PyTorch (quartiles)": readable_times(row, "pytorch"),
-                "PyTorch / minifw (95 %)": readable_interval(row, "ratio"),
-                "noise floor (95 %)": readable_interval(row, "noise"),
+                "PyTorch / minifw (95 %)": readable_ratio(row, "ratio"),
+                "noise floor (95 %)": readable_ratio(row, "noise"),
                 "claim": row["claim"],
                 "KiB, minifw / PyTorch": memory(row),
             }
             for _, row in table.iterrows()
         ]
     )
+
+
+def speed_sentences(table: pd.DataFrame) -> list[str]:
+    """What the table of :func:`summarise_speed` comes to, in sentences."""
+    sentences = []
+    epochs = table[table["part"] == "epoch"]
+    for _, row in epochs[epochs["ratio"].isna()].iterrows():
+        sentences.append(f"Speed: none of {row['recipe']}, {row['claim']}.")
+    timed = epochs.dropna(subset=["ratio"])
+    if len(timed):
+        claims = timed["claim"].value_counts()
+        slowest, fastest = timed["ratio"].min(), timed["ratio"].max()
+        sentences.append(
+            "Speed: "
+            + "; ".join(f"{claim} in {n} of {len(epochs)} recipes" for claim, n in claims.items())
+            + f". An epoch takes PyTorch {slowest:.2f} to {fastest:.2f} times as long as minifw."
+        )
+        step = table[(table["part"] == "step") & (table["recipe"] == timed["recipe"].iloc[0])]
+        for _, row in step.iterrows():
+            sentences.append(
+                f"A training step of {row['recipe']}: minifw {readable_times(row, 'minifw')}, "
+                f"PyTorch {readable_times(row, 'pytorch')}; a side against itself, "
+                f"{readable_ratio(row, 'noise')}."
+            )
+    return sentences

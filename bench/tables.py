@@ -1,13 +1,13 @@
-"""Tables: from runs and timings to the one table that the comparison prints."""
+"""Tables: from runs to learning curves, final accuracies, and the table that is printed."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from bench.accuracy import readable_interval
 from bench.sweep import Finished
-from bench.timing import median_interval
-from reference.recipes import RECIPES
+from bench.timing import readable_ratio
 
 _MEASURES = ["loss", "train_accuracy", "validation_accuracy"]
 
@@ -16,8 +16,6 @@ __all__ = [
     "curves",
     "final_accuracies",
     "readable",
-    "summarise",
-    "test_accuracy_differences",
 ]
 
 
@@ -59,84 +57,37 @@ def average_curves(curves: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def summarise(final: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
-    """The table in numbers: one row a recipe and framework.
+def readable(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
+    """The table for people, a row a recipe: test accuracy in percent, its difference, and speed.
 
     Args:
-        final: as :func:`final_accuracies` gives them.
-        timings: a row a recipe and round, a column of seconds an epoch for each framework, and
-            "recipe".
-
-    Returns:
-        Columns: recipe, framework, seeds; mean over seeds of the epochs, mean and standard
-        deviation of the accuracies; the report's own accuracies; the median of seconds an
-        epoch; and "speedup", PyTorch's time over this framework's: the median over rounds of the
-        ratio within a round, with its quartiles and its 95 % interval, "speedup_low" and
-        "speedup_high".
+        accuracy: as :func:`bench.accuracy.accuracy_statistics` gives it.
+        speed: as :func:`bench.speed.summarise_speed` gives it; none of its rows if nothing was
+            timed.
     """
-    rows = []
-    for (recipe, framework), runs in final.groupby(["recipe", "framework"], sort=False):
-        reported = RECIPES[str(recipe)].reported.get(str(framework))
-        rounds = timings[timings["recipe"] == recipe]
-        row: dict[str, object] = {
-            "recipe": recipe,
-            "framework": framework,
-            "seeds": len(runs),
-            "epochs": runs["epochs"].mean(),
-        }
-        for part in ("train", "test"):
-            accuracy = runs[f"{part}_accuracy"]
-            row[f"{part}_accuracy_mean"] = accuracy.mean()
-            row[f"{part}_accuracy_std"] = accuracy.std()
-            row[f"{part}_accuracy_report"] = getattr(reported, part, None)
-        row["epoch_seconds_median"] = rounds[framework].median()
-        if "pytorch" in rounds:
-            ratios = rounds["pytorch"] / rounds[framework]
-            quartiles = ratios.quantile([0.25, 0.5, 0.75])
-            row["speedup_q1"], row["speedup"], row["speedup_q3"] = quartiles
-            _, row["speedup_low"], row["speedup_high"] = median_interval(ratios.to_numpy())
-        rows.append(row)
-    return pd.DataFrame(rows)
 
+    def report(row: "pd.Series[Any]") -> str:
+        given = row[["minifw_report", "pytorch_report"]].dropna()
+        return " / ".join(f"{100 * value:.1f}" for value in given)
 
-def test_accuracy_differences(table: pd.DataFrame) -> "pd.Series[float]":
-    """By recipe, mean test accuracy of minifw minus PyTorch's, in points; empty without both."""
-    means = table.pivot_table(
-        index="recipe", columns="framework", values="test_accuracy_mean", sort=False
-    )
-    if not {"minifw", "pytorch"} <= set(means.columns):
-        return pd.Series(dtype=float)
-    return (means["minifw"] - means["pytorch"]) * 100
+    def epoch(row: "pd.Series[Any]") -> str:
+        times = row[["minifw", "pytorch"]].dropna()
+        return " / ".join(f"{1e3 * seconds:.2f}" for seconds in times)
 
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for people: percent, milliseconds, spreads beside their values."""
-
-    def percent(value: float) -> str:
-        return "" if pd.isna(value) else f"{100 * value:.1f}"
-
-    def accuracy(row: "pd.Series[Any]", part: str) -> str:
-        spread = percent(row[f"{part}_accuracy_std"])
-        return percent(row[f"{part}_accuracy_mean"]) + (f" ± {spread}" if spread else "")
-
-    def speedup(row: "pd.Series[Any]") -> str:
-        if "speedup" not in row or row["framework"] == "pytorch":
-            return ""
-        return f"{row['speedup']:.2f} ({row['speedup_q1']:.2f}-{row['speedup_q3']:.2f})"
-
+    tested = accuracy[accuracy["part"] == "test"].set_index("recipe")
+    timed = speed[speed["part"] == "epoch"].set_index("recipe").reindex(tested.index)
+    rows = tested.join(timed[["ratio", "ratio_low", "ratio_high", "minifw", "pytorch", "claim"]])
     return pd.DataFrame(
-        [
-            {
-                "recipe": row["recipe"],
-                "framework": row["framework"],
-                "seeds": row["seeds"],
-                "train %": accuracy(row, "train"),
-                "report": percent(row["train_accuracy_report"]),
-                "test %": accuracy(row, "test"),
-                "report ": percent(row["test_accuracy_report"]),
-                "ms/epoch": f"{1000 * row['epoch_seconds_median']:.2f}",
-                "speed / PyTorch's": speedup(row),
-            }
-            for _, row in table.iterrows()
-        ]
+        {
+            "recipe": recipe,
+            "seeds": row["difference_seeds"],
+            "minifw, test %": readable_interval(row, ".1f", "minifw_", 100),
+            "PyTorch, test %": readable_interval(row, ".1f", "pytorch_", 100),
+            "report %": report(row),
+            "difference, points": readable_interval(row, "+.2f", "difference_"),
+            "verdict": row["difference_verdict"],
+            "ms/epoch": epoch(row),
+            "PyTorch's time / minifw's": readable_ratio(row, "ratio") or row["claim"],
+        }
+        for recipe, row in rows.iterrows()
     )

@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -22,11 +21,6 @@ import pandas as pd
 import scipy.stats
 import torch
 
-from bench.sweep import Settings
-from reference.frameworks import FRAMEWORKS
-from reference.recipes import RECIPES
-from reference.run import Run, prepare
-
 __all__ = [
     "COMPARED",
     "again",
@@ -34,10 +28,9 @@ __all__ = [
     "in_fresh_process",
     "interleave",
     "median_interval",
-    "readable_interval",
+    "readable_ratio",
     "readable_times",
     "threads",
-    "time_epochs",
     "twice",
 ]
 
@@ -75,36 +68,6 @@ def interleave(calls: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[s
         made = {name: calls[name]() for name in random.sample(list(calls), len(calls))}
         results.append({name: made[name] for name in calls})
     return results
-
-
-def _seconds_of_epoch(run: Run) -> float:
-    seconds: float = run.fit(epochs=1, measure=False)[0]["seconds"]
-    return seconds
-
-
-def time_epochs(
-    recipe: str, frameworks: list[str], rounds: int, settings: Settings
-) -> list[dict[str, float]]:
-    """Return, a round, the seconds that an epoch of training takes on each framework.
-
-    One epoch each goes before, uncounted. Measuring accuracy is not part of the time.
-    """
-    with threads(settings.threads):
-        runs = {
-            name: prepare(
-                RECIPES[recipe],
-                FRAMEWORKS[name],
-                seed=0,
-                dtype=settings.torch_dtype(),
-                device=settings.device,
-            )
-            for name in frameworks
-        }
-        for run in runs.values():
-            _seconds_of_epoch(run)
-        return interleave(
-            {name: partial(_seconds_of_epoch, run) for name, run in runs.items()}, rounds
-        )
 
 
 def in_fresh_process(threads: int, function: Callable[..., T], *arguments: object) -> T:
@@ -187,9 +150,9 @@ def readable_times(row: "pd.Series[Any]", side: str) -> str:
     return f"{median} {unit} ({q1}-{q3})"
 
 
-def readable_interval(row: "pd.Series[Any]", name: str) -> str:
+def readable_ratio(row: "pd.Series[Any]", name: str) -> str:
     """A value and its interval in a row of COMPARED: "ratio" or "noise"."""
     if pd.isna(row[name]):
         return ""
     median, low, high = (f"{row[name + suffix]:.2f}" for suffix in _INTERVAL)
-    return f"{median} ({low}-{high})"
+    return f"{median} [{low}, {high}]"
