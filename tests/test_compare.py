@@ -17,10 +17,11 @@ ROOT = Path(__file__).parents[1]
 FILES = {
     "comparison.csv",
     "comparison.md",
-    "data.png",
-    "decision_regions.png",
+    "data.svg",
+    "decision_regions.npz",
+    "decision_regions.svg",
     "learning_curves.csv",
-    "learning_curves.png",
+    "learning_curves.svg",
     "timings.csv",
 }
 SHORT = ["--recipes", "relu-mse", "--seeds", "2", "--epochs", "2", "--rounds", "2", "--jobs", "1"]
@@ -54,8 +55,8 @@ def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
     curves = pd.read_csv(tmp_path / "new" / "learning_curves.csv")
     assert len(curves) == 2 * 2 * 2
     for name in FILES:
-        if name.endswith(".png"):
-            assert (tmp_path / "new" / name).read_bytes().startswith(b"\x89PNG")
+        if name.endswith(".svg"):
+            assert (tmp_path / "new" / name).read_text().startswith("<svg")
 
 
 def test_classes_and_normalised_inputs_are_drawn_in_the_unit_square(tmp_path, capsys):
