@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pandas as pd
@@ -12,20 +13,27 @@ import torch
 
 from bench import compare, figures, resume, tables
 from bench import sweep as sweeping
+from bench.accuracy import accuracy_statistics
+from bench.speed import PARTS
 from bench.store import FILE
 from bench.sweep import Finished, Settings, Task, sweep
 from reference.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 FILES = {
-    "comparison.csv",
+    "accuracy.csv",
+    "accuracy.md",
     "comparison.json",
     "comparison.md",
-    "data.png",
-    "decision_regions.png",
+    "data.svg",
+    "decision_regions.npz",
+    "decision_regions.svg",
     "history.sqlite",
     "learning_curves.csv",
-    "learning_curves.png",
+    "learning_curves.svg",
+    "report.html",
+    "speed.csv",
+    "speed.md",
     "timings.csv",
 }
 SHORT = ["--recipes", "relu-mse", "--seeds", "2", "--epochs", "2", "--rounds", "2", "--jobs", "1"]
@@ -39,28 +47,23 @@ def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
     assert code == 0
     assert printed.err == "", "quiet when not on a terminal"
     assert {path.name for path in (tmp_path / "new").iterdir()} == FILES
-    table = pd.read_csv(tmp_path / "new" / "comparison.csv")
-    assert list(zip(table["recipe"], table["framework"], strict=True)) == [
-        (recipe, framework)
-        for recipe in ("xavier-tanh", "relu-mse")
-        for framework in ("minifw", "pytorch")
-    ]
-    assert set(table["seeds"]) == {2}
-    assert set(table["epochs"]) == {2}
+    accuracy = pd.read_csv(tmp_path / "new" / "accuracy.csv").query("part == 'test'")
+    assert accuracy["recipe"].tolist() == ["xavier-tanh", "relu-mse"]
+    assert set(accuracy["difference_seeds"]) == {2}
     # Two epochs from one start: nothing but rounding can lie between the two.
-    for _, pair in table.groupby("recipe"):
-        assert pair["test_accuracy_mean"].nunique() == 1
-    assert table["test_accuracy_report"].tolist()[:3] == [0.969, 0.978, 0.958]
-    assert (table["epoch_seconds_median"] > 0).all()
-    assert table.loc[table["framework"] == "pytorch", "speedup"].tolist() == [1, 1]
-    for shown in ("xavier-tanh", "96.9", "97.8", "differ by at most 0.00 points", "float32"):
+    assert set(accuracy["difference_mean"]) == {0}
+    assert accuracy["minifw_report"].tolist() == [0.969, 0.958]
+    speed = pd.read_csv(tmp_path / "new" / "speed.csv")
+    assert (speed[["minifw", "pytorch"]] > 0).all(axis=None)
+    assert set(speed["claim"]) == {"no difference shown"}, "of two rounds nothing is claimed"
+    written = (tmp_path / "new" / "comparison.md").read_text()
+    for shown in ("xavier-tanh", "96.9 / 97.8", "at least 3 seeds are needed", "float32"):
         assert shown in printed.out
-        assert shown in (tmp_path / "new" / "comparison.md").read_text()
+        assert shown in written
     curves = pd.read_csv(tmp_path / "new" / "learning_curves.csv")
     assert len(curves) == 2 * 2 * 2
-    for name in FILES:
-        if name.endswith(".png"):
-            assert (tmp_path / "new" / name).read_bytes().startswith(b"\x89PNG")
+    for path in (tmp_path / "new").glob("*.svg"):
+        ET.parse(path)
 
 
 def test_classes_and_normalised_inputs_are_drawn_in_the_unit_square(tmp_path, capsys):
@@ -115,7 +118,7 @@ def test_a_run_that_stops_early_has_no_regions_of_later_epochs(monkeypatch):
 def test_what_is_in_the_history_is_not_done_again(tmp_path, capsys, monkeypatch):
     compare.main([*SHORT, "--output-dir", str(tmp_path)])
     assert "from history" not in capsys.readouterr().out
-    table = pd.read_csv(tmp_path / "comparison.csv").filter(like="accuracy")
+    table = pd.read_csv(tmp_path / "accuracy.csv")
     parts = []
 
     def spy(missing, *arguments):
@@ -127,7 +130,7 @@ def test_what_is_in_the_history_is_not_done_again(tmp_path, capsys, monkeypatch)
     compare.main([*SHORT, "--jobs", "2", "--output-dir", str(tmp_path)])
     assert parts == []
     assert "Taken from history: 4 of 4 runs" in capsys.readouterr().out
-    assert table.equals(pd.read_csv(tmp_path / "comparison.csv").filter(like="accuracy"))
+    assert table.equals(pd.read_csv(tmp_path / "accuracy.csv"))
 
     compare.main([*SHORT, "--seeds", "3", "--output-dir", str(tmp_path)])
     # The stack of three rounds otherwise than that of two.
@@ -160,13 +163,13 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
 def baseline(tmp_path, capsys):
     """A way to write a comparison.json whose minifw was so many times as fast as it is."""
     folder = tmp_path / "before"
-    compare.main([*SHORT, "--rounds", "5", "--output-dir", str(folder)])
+    compare.main([*SHORT, "--output-dir", str(folder)])
     capsys.readouterr()
 
     def write(times):
         comparison = json.loads((folder / "comparison.json").read_text())
-        comparison["table"][0]["speedup"] *= times
-        comparison["table"][0]["test_accuracy_mean"] -= 0.01
+        next(row for row in comparison["speed"] if row["part"] == "epoch")["ratio"] *= times
+        next(row for row in comparison["accuracy"] if row["part"] == "test")["minifw_mean"] -= 0.01
         path = tmp_path / "baseline.json"
         path.write_text(json.dumps(comparison))
         return path
@@ -194,8 +197,17 @@ def test_a_baseline_shows_changes_and_fails_if_it_was_faster(
     assert "change in points" in (tmp_path / "now" / "comparison.md").read_text()
 
 
-def test_accuracies_that_differ_come_before_a_regression(tmp_path, baseline, monkeypatch):
-    monkeypatch.setattr(compare, "LARGEST_DIFFERENCE", 0.0)
+@pytest.fixture
+def differ(monkeypatch):
+    """A way to have accuracies that are "different"."""
+
+    def statistics(final, margin):
+        return accuracy_statistics(final, margin).assign(difference_verdict="different")
+
+    monkeypatch.setattr(compare, "accuracy_statistics", statistics)
+
+
+def test_accuracies_that_differ_come_before_a_regression(tmp_path, baseline, differ):
     options = ["--baseline", str(baseline(1000)), "--fail-on-regression", "10%"]
     assert compare.main([*SHORT, *options, "--output-dir", str(tmp_path / "now")]) == 1
 
@@ -206,8 +218,8 @@ def test_accuracies_that_differ_come_before_a_regression(tmp_path, baseline, mon
         (None, "No such file"),
         (lambda content: "{", "is no comparison"),
         (lambda content: "[]", "is no comparison"),
-        (lambda content: '{"table": [], "conditions": {}}', "is no comparison"),
-        (lambda content: content.replace("speedup", "speed"), "is no comparison"),
+        (lambda content: '{"accuracy": [], "speed": [], "conditions": {}}', "is no comparison"),
+        (lambda content: content.replace('"ratio"', '"quotient"'), "is no comparison"),
         (lambda content: content.replace('"epochs": 2,', '"epochs": 3,', 1), "epochs 3"),
         (lambda content: content.replace("float32", "float64"), "dtype float64"),
         (lambda content: content.replace("relu-mse", "xavier-tanh"), "none of the recipes"),
@@ -262,27 +274,51 @@ def test_two_processes_give_the_table_of_one(tmp_path, capsys):
     accuracies = []
     for jobs in ("1", "2"):
         compare.main([*SHORT, "--jobs", jobs, "--json", "--output-dir", str(tmp_path / jobs)])
-        rows = json.loads(capsys.readouterr().out)["table"]
-        accuracies.append([(row["train_accuracy_mean"], row["test_accuracy_std"]) for row in rows])
+        accuracies.append(json.loads(capsys.readouterr().out)["accuracy"])
     assert accuracies[0] == accuracies[1]
 
 
+def test_one_framework_alone_is_not_compared(tmp_path, capsys):
+    code = compare.main([*SHORT, "--frameworks", "minifw", "--output-dir", str(tmp_path)])
+    assert code == 0
+    assert "nothing is compared" in capsys.readouterr().out
+    accuracy = pd.read_csv(tmp_path / "accuracy.csv")
+    assert accuracy["minifw_mean"].notna().all()
+    assert accuracy["pytorch_mean"].isna().all()
+
+
 def test_json_is_all_that_is_printed(tmp_path, capsys):
-    code = compare.main([*SHORT, "--frameworks", "minifw", "--json", "--output-dir", str(tmp_path)])
+    code = compare.main([*SHORT, "--json", "--output-dir", str(tmp_path)])
     result = json.loads(capsys.readouterr().out)
     assert code == 0
-    assert [row["framework"] for row in result["table"]] == ["minifw"]
+    assert [row["part"] for row in result["accuracy"]] == ["train", "test"]
+    assert {row["part"] for row in result["speed"]} == set(PARTS)
     assert result["conditions"]["epochs"] == 2
     assert result["conditions"]["threads"] == 1
     assert result["provenance"]["torch"] == torch.__version__
     assert json.loads((tmp_path / "comparison.json").read_text()) == result
 
 
-def test_differing_accuracies_are_exit_code_1(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(compare, "LARGEST_DIFFERENCE", 0.0)
+def test_accuracies_that_differ_are_exit_code_1(tmp_path, differ):
     assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 1
     own = [*SHORT, "--initialisation", "default", "--output-dir", str(tmp_path)]
     assert compare.main(own) == 0, "different starts need not agree"
+
+
+def test_a_framework_that_trains_otherwise_is_exit_code_1_and_has_no_speed(
+    tmp_path, capsys, monkeypatch
+):
+    recipe = RECIPES["relu-mse"]
+    hurt = dataclasses.replace(
+        recipe,
+        optimizer=lambda optim, parameters: optim.SGD(
+            parameters, lr=0.1 if optim is torch.optim else 0.105
+        ),
+    )
+    monkeypatch.setitem(RECIPES, recipe.name, hurt)
+    assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 1
+    assert "parted at step 1" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "speed.csv")["ratio"].isna().all()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

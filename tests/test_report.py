@@ -224,7 +224,7 @@ def edited(path, column, value, where=0):
         ("accuracy.csv", "difference_verdict", "inconclusive", ["good Y", "open Incon", "good 1."]),
         ("accuracy.csv", "difference_verdict", "different", ["good Yes", "bad Diff", "good 1."]),
         ("speed.csv", "claim", "PyTorch faster", ["good Yes", "good Equi", "bad 1."]),
-        ("speed.csv", "claim", "no difference shown", ["good Yes", "good Equi", "open 1."]),
+        ("speed.csv", "claim", "no difference shown", ["good Yes", "good Eq", "open No diff"]),
     ],
 )
 def test_the_summary_says_what_the_files_say(copied, name, column, value, answers):
