@@ -34,9 +34,9 @@ def _unbiased_variance(x: Tensor, over: tuple[int, ...]) -> Tensor:
     return _variance(x, over) * count / (count - 1 or math.nan)
 
 
-def _one_pass_variance(x: Tensor, over: tuple[int, ...]) -> Tensor:
-    # Less than 0 by rounding, it has no root.
-    return (_mean(x.square(), over) - _mean(x, over).square()).clamp(min=0)
+def _variance_by_a_difference(x: Tensor, over: tuple[int, ...]) -> Tensor:
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # a square may overflow in float16
+    return (_mean(wide.square(), over) - _mean(wide, over).square()).clamp(min=0).to(x.dtype)
 
 
 def _layer_norm(
@@ -69,14 +69,6 @@ class UnbiasedLayerNorm(nn.LayerNorm):
 
     def rule(self, input: Tensor) -> Rule:
         return _layer_norm(self, input, variance=_unbiased_variance)
-
-
-@fault("nn.LayerNorm")
-class OnePassLayerNorm(nn.LayerNorm):
-    """LayerNorm takes its variance for the mean of squares less the square of the mean"""
-
-    def rule(self, input: Tensor) -> Rule:
-        return _layer_norm(self, input, variance=_one_pass_variance)
 
 
 @fault("nn.LayerNorm")
@@ -121,10 +113,7 @@ class VarianceByADifference(nn.LayerNorm):
     """LayerNorm computes its variance as E[x^2] - E[x]^2, which cancels"""
 
     def rule(self, input: Tensor) -> Rule:
-        def variance(x: Tensor, over: tuple[int, ...]) -> Tensor:
-            return (_mean(x * x, over) - _mean(x, over).square()).clamp(min=0)
-
-        return _layer_norm(self, input, variance=variance)
+        return _layer_norm(self, input, variance=_variance_by_a_difference)
 
 
 def _batch_norm(
@@ -174,13 +163,13 @@ class ForgetsTheVariance(nn.BatchNorm1d):
 
 
 @fault("nn.BatchNorm1d")
-class OnePassBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d takes its variance for the mean of squares less the square of the mean"""
+class BatchVarianceByADifference(nn.BatchNorm1d):
+    """BatchNorm1d computes its variance as E[x^2] - E[x]^2, which cancels"""
 
     def rule(self, input: Tensor) -> Rule:
         ruled = super().rule(input)
         if _trains(self, input):
-            ruled = _batch_norm(self, input, variance=_one_pass_variance)
+            ruled = _batch_norm(self, input, variance=_variance_by_a_difference)
         return ruled
 
 
