@@ -68,7 +68,7 @@ def changes(baseline: pd.DataFrame, accuracy: pd.DataFrame, speed: pd.DataFrame)
         speed_change_high, as that of the new ratio gives it: the baseline is taken as it stands.
     """
     now = _values(accuracy, speed)
-    both = baseline.join(now, how="inner", lsuffix="_then")
+    both = baseline.add_suffix("_then").join(now, how="inner")
     then = both["ratio_then"]
     return pd.DataFrame(
         {
