@@ -5,13 +5,15 @@ say as the book is built; a name that they have not is an error. No figure of ou
 """
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from bench.tables import readable
 from reference.recipes import RECIPES
 
 RESULTS = Path(__file__).parents[1] / "results"
+_SIDES = {"minifw": "framework", "pytorch": "PyTorch"}
+_INTERVAL = ("mean", "low", "high")
 EPOCHS = (10, 50, 200)  # at which report 001 gives its accuracies
 
 
@@ -19,7 +21,8 @@ def substitutions() -> dict[str, dict[str, str]]:
     """By the name that pages use, then by class or recipe, Markdown."""
     verification = pd.read_csv(RESULTS / "verification.csv")
     faults = pd.read_csv(RESULTS / "kill_matrix.csv").set_index(["where", "fault"])
-    comparison = pd.read_csv(RESULTS / "comparison.csv")
+    accuracy = pd.read_csv(RESULTS / "accuracy.csv").set_index(["recipe", "part"])
+    speed = pd.read_csv(RESULTS / "speed.csv").set_index(["recipe", "part"])
     curves = pd.read_csv(RESULTS / "learning_curves.csv")
     found = (faults == 1).any(axis="columns").groupby(level="where")
     counts = {str(place).rpartition(".")[2]: (len(of), int(of.sum())) for place, of in found}
@@ -33,14 +36,15 @@ def substitutions() -> dict[str, dict[str, str]]:
             for place, of in found
         },
         "measured": {
-            str(name): _measured(str(name), rows) for name, rows in comparison.groupby("recipe")
+            name: _measured(name, accuracy.loc[name], speed.loc[name, "epoch"])
+            for name in accuracy.index.unique("recipe")
         },
         "through_epochs": {
             str(name): _through_epochs(rows)
             for name, rows in curves.groupby("recipe")
             if rows["epoch"].max() >= max(EPOCHS)
         },
-        "differences": {"largest": _largest_difference(comparison)},
+        "differences": {"largest": _largest_difference(accuracy)},
     }
 
 
@@ -66,27 +70,41 @@ def _table(rows: list[tuple[str, ...]], *head: str) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
+    return "" if share is None else f"{100 * share:.1f}"
 
 
-def _measured(name: str, comparison: pd.DataFrame) -> str:
-    """The report's own figures of a recipe, above ours."""
+def _measured(name: str, accuracy: pd.DataFrame, epoch: "pd.Series[Any]") -> str:
+    """The report's own figures of a recipe, above ours, and what our two sides come to."""
     recipe = RECIPES[name]
-    theirs = [
-        ("the report's own framework" if side == "minifw" else "the report's PyTorch",
-         _percent(of.train), _percent(of.test), "", "")
+
+    def interval(part: str, of: str, form: str, scale: float) -> str:
+        mean, low, high = (scale * accuracy.loc[part, f"{of}_{end}"] for end in _INTERVAL)
+        return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+    rows = [
+        (f"the report's {_SIDES[side]}", _percent(of.train), _percent(of.test), "")
         for side, of in recipe.reported.items()
-    ]  # fmt: skip
-    ours = [
-        (f"{row['framework']}, {row['seeds']} seeds", row["train %"], row["test %"],
-         row["ms/epoch"], row["speed / PyTorch's"])
-        for _, row in readable(comparison).iterrows()
-    ]  # fmt: skip
-    table = _table(
-        [*theirs, *ours], name, "training %", "test %", "ms an epoch", "speed over PyTorch's"
-    )
+    ]
+    rows += [
+        (
+            f"our {_SIDES[side]}, {accuracy.loc['test', f'{side}_seeds']} seeds",
+            *(interval(part, side, ".1f", 100) for part in ("train", "test")),
+            f"{1000 * epoch[side]:.2f}",
+        )
+        for side in _SIDES
+    ]
     training = f"{recipe.epochs} epochs of batches of {recipe.batch_size}"
-    return f"*{recipe.summary}; {training}.*\n\n{table}"
+    tested = accuracy.loc["test"]
+    return "\n\n".join(
+        [
+            f"*{recipe.summary}; {training}.*",
+            _table(rows, name, "training %", "test %", "ms an epoch"),
+            f"Test accuracy of minifw less PyTorch's: {interval('test', 'difference', '+.2f', 1)} "
+            f"points, {tested['difference_verdict']} at a margin of {tested['margin']:g}. Time of "
+            f"PyTorch over that of minifw: {epoch['ratio']:.2f} "
+            f"[{epoch['ratio_low']:.2f}, {epoch['ratio_high']:.2f}], {epoch['claim']}.",
+        ]
+    )
 
 
 def _through_epochs(curves: pd.DataFrame) -> str:
@@ -98,10 +116,9 @@ def _through_epochs(curves: pd.DataFrame) -> str:
         (str(epoch), *(_percent(accuracies.loc[epoch, side]) for side in ("minifw", "pytorch")))
         for epoch in EPOCHS
     ]
-    return _table(rows, "epochs", "minifw", "PyTorch")
+    return _table(rows, "epochs", "minifw %", "PyTorch %")
 
 
-def _largest_difference(comparison: pd.DataFrame) -> str:
-    means = comparison.pivot_table(index="recipe", columns="framework", values="test_accuracy_mean")
-    gap = (means["minifw"] - means["pytorch"]).abs()
-    return f"{gap.max() * 100:.2f} points (`{gap.idxmax()}`)"
+def _largest_difference(accuracy: pd.DataFrame) -> str:
+    gap = accuracy.xs("test", level="part")["difference_mean"].abs()
+    return f"{gap.max():.2f} points (`{gap.idxmax()}`)"
