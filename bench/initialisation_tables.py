@@ -14,8 +14,11 @@ from bench import accuracy
 from bench.figures import LINES
 
 __all__ = [
+    "AGAINST",
     "CELL",
+    "PLAIN",
     "REPORTED",
+    "START",
     "cells",
     "conclusions",
     "contrasts",
@@ -220,9 +223,6 @@ def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
         row = test[name, at, epoch]
         return f"{_interval(row)} ({row['verdict']})"
 
-    def verdicts(name: str, places: tuple[str, ...], when: list[int]) -> set[str]:
-        return {str(test[name, at, epoch]["verdict"]) for at in places for epoch in when}
-
     frameworks, starts = f"{OURS} - {THEIRS}", f"{START} - {AGAINST}"
     told = [
         f"After {epoch} epochs: Xavier's weights less the default ones, "
@@ -233,23 +233,8 @@ def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
         f"{said('interaction', '', epoch)}."
         for epoch in epochs
     ]
-    first, later = epochs[:1], epochs[1:]
-    ahead = all(test[starts, at, first[0]]["mean"] > 0 for at in (OURS, THEIRS))
-    by_start = verdicts(starts, (OURS, THEIRS), first) == {"different"} and ahead
-    by_framework = "different" in verdicts(frameworks, (START, AGAINST), first)
-    told.append(
-        "The faster start: "
-        + (
-            "the initialisation's. It is there on both frameworks alike, and between the "
-            "frameworks no difference is shown."
-            if by_start and not by_framework
-            else "both the initialisation's and the framework's."
-            if by_start
-            else "the framework's and not the initialisation's."
-            if by_framework
-            else "not explained; no effect is shown on both frameworks."
-        )
-    )
+    first, later = epochs[0], epochs[1:]
+    told.append(_faster_start(test, first))
     if later:
         told.append(_slower_end(test, later))
     told += _numerics(test, epochs, said)
@@ -257,21 +242,53 @@ def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
     return told
 
 
+def _report(row: "pd.Series[Any]") -> str:
+    """The report's own difference, beside what as many pairs of ours come to."""
+    return (
+        f"{row['report']:+.1f} (ten pairs of ours: {row['prediction_low']:+.1f} to "
+        f"{row['prediction_high']:+.1f}, {row['report_vs_prediction'] or 'not known'})"
+    )
+
+
+def _faster_start(test: Rows, first: int) -> str:
+    """Whose the difference after the first epochs is."""
+    by_start = all(
+        row["verdict"] == "different" and row["mean"] > 0
+        for row in (test[f"{START} - {AGAINST}", side, first] for side in (OURS, THEIRS))
+    )
+    frameworks = {test[f"{OURS} - {THEIRS}", start, first]["verdict"] for start in REPORTED}
+    alike = "equivalent" if frameworks == {"equivalent"} else "not told apart"
+    return (
+        "The faster start: "
+        + (
+            "both the initialisation's and the framework's."
+            if by_start and "different" in frameworks
+            else "the initialisation's. It is there on either framework, and from the same weights "
+            f"the frameworks are {alike}."
+            if by_start
+            else "the framework's and not the initialisation's."
+            if "different" in frameworks
+            else "not explained: no effect is shown."
+        )
+        + (
+            f" The report's is {_report(test[AS_REPORTED, '', first])} points."
+            if first in REPORTED[START]
+            else ""
+        )
+    )
+
+
 def _slower_end(test: Rows, later: list[int]) -> str:
     """Whether the report's slower end is more than ten runs show by chance."""
     rows = [(epoch, test[AS_REPORTED, "", epoch]) for epoch in later]
-    figures = ", ".join(
-        f"{row['report']:+.1f} after {epoch} (ten pairs of ours: {row['prediction_low']:+.1f} to "
-        f"{row['prediction_high']:+.1f}; all {row['seeds']}: {_interval(row)}, {row['verdict']})"
-        for epoch, row in rows
-    )
+    figures = ", ".join(f"{_report(row)} points after {epoch} epochs" for epoch, row in rows)
     outside = [str(epoch) for epoch, row in rows if row["report_vs_prediction"] == "outside"]
     effects = {
         test[f"{OURS} - {THEIRS}", at, epoch]["verdict"] for at in REPORTED for epoch in later
     }
     return (
         f"The slower end: the report's framework with its weights, less PyTorch with its own, is "
-        f"{figures} points. "
+        f"{figures}. "
         + (
             f"That is more than ten such pairs show by chance after {', '.join(outside)} epochs."
             if outside
@@ -313,15 +330,16 @@ def _levels(cells: pd.DataFrame) -> list[str]:
     ours = ours[ours["report_vs_prediction"] != ""]
     if ours.empty:
         return []
-    hits = (ours["report_vs_prediction"] == "within").groupby(ours["variant"], sort=False)
-    counted = ", ".join(f"{name} {int(n)}" for name, n in hits.sum().items())
+    hits = (ours["report_vs_prediction"] == "within").groupby(ours["variant"], sort=False).sum()
+    figures = ours.groupby("variant").size().iloc[0]
+    counted = ", ".join(f"{name} {count}" for name, count in hits.items())
     return [
-        f"The report's own figures: of its {int(hits.size().iloc[0])}, so many lie where a mean of "
-        f"ten of our runs would fall 95 times in 100: {counted}. "
+        f"The report's own {figures} figures: so many lie where a mean of ten runs of ours would "
+        f"fall 95 times in 100: {counted}. "
         + (
-            "So something that its text does not say differs from all that was tried."
-            if hits.sum().max() < hits.size().iloc[0]
-            else "All of them are come to."
+            "Something that its text does not say was otherwise than in all that was tried."
+            if hits.max() < figures
+            else "So they can be had by what its text leaves open."
         )
     ]
 
