@@ -73,6 +73,7 @@ def test_contrasts_are_the_effects_that_are_put_in():
         ("minifw xavier - pytorch default", ""): 9,
         ("float64 - plain", "xavier"): -1,
         ("float64 - plain", "default"): -1,
+        ("xavier - default", "float64"): 7,
     }
     assert dict(means) == pytest.approx(expected, abs=1e-4)
 
@@ -105,6 +106,14 @@ def test_a_slower_end_is_called_chance_only_if_ten_runs_show_as_much():
     assert "So much lies between" in slower
     worse = " ".join(concluded(lambda v, s, side, epoch: -2.0 * (side == "minifw" and epoch > 10)))
     assert "the frameworks are different" in worse
+    behind = " ".join(concluded(lambda v, start, *_: -2.0 * (start == "xavier")))
+    assert "weights are behind the default ones: minifw, pytorch, float64" in behind
+    assert "in nothing that was tried" in chance
+    calmer = runs(lambda *_: 0, noise=3.0)
+    still = calmer["variant"] == "float64"
+    calmer.loc[still, "test_accuracy"] = 0.9 + (calmer.loc[still, "test_accuracy"] - 0.9) / 10
+    told = " ".join(tables.conclusions(tables.cells(calmer), tables.contrasts(calmer)))
+    assert "More than chance the report's difference would be with float64" in told
 
 
 def test_float64_tells_whether_precision_matters():
