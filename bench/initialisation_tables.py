@@ -114,9 +114,9 @@ def contrasts(runs: pd.DataFrame, margin: float = accuracy.MARGIN) -> pd.DataFra
 
     Returns:
         Columns contrast, at (the initialisation, framework or variant at which it is taken; a
-        variant is on minifw), epoch, part; :func:`bench.accuracy.difference_statistics`; prediction_low and prediction_high, where a
-        mean of as many pairs as the report's falls 95 times in 100; report, its own difference, and
-        report_vs_prediction.
+        variant is on minifw), epoch, part; :func:`bench.accuracy.difference_statistics`;
+        prediction_low and prediction_high, where a mean of as many pairs as the report's falls 95
+        times in 100; report, its own difference, and report_vs_prediction.
     """
     variants = [variant for variant in runs["variant"].unique() if variant != PLAIN]
     named = (
