@@ -8,6 +8,7 @@ from typing import NoReturn
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -88,12 +89,12 @@ def cores() -> int:
 
 def print_table(console: Console, frame: pd.DataFrame, sections: bool = True) -> None:
     """Print ``frame``; if in ``sections``, with a line wherever its first column changes."""
-    table = Table(*frame.columns)
+    table = Table(*map(escape, frame.columns))
     before = None
     for _, row in frame.iterrows():
         if sections and before is not None and before != row.iloc[0]:
             table.add_section()
-        table.add_row(*map(str, row))
+        table.add_row(*(escape(str(value)) for value in row))
         before = row.iloc[0]
     console.print(table)
 

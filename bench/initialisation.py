@@ -37,11 +37,12 @@ exit codes:
   0  good    2  wrong usage    130  interrupted
 """
 
+# With 100 seeds a difference of 1 point after 200 epochs is told from none; with 30 it is not.
 SEEDS, QUICK_SEEDS, QUICK_EPOCHS = 100, 6, 50
 RECIPE = RECIPES["xavier-tanh"]
 # The report's first weights, and those of the PyTorch that it compares itself with. Both are drawn
 # from one generator, so that a seed has the same on either framework.
-INITIALISATIONS = {"xavier": RECIPE.initialise, "default": default_uniform}
+INITIALISATIONS = {tables.START: RECIPE.initialise, tables.AGAINST: default_uniform}
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,8 @@ def _zero_biases(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, initialise=initialise)
 
 
-PLAIN = "plain"
 VARIANTS = {
-    PLAIN: Variant("the recipe xavier-tanh as it is", lambda recipe: recipe),
+    tables.PLAIN: Variant("the recipe xavier-tanh as it is", lambda recipe: recipe),
     "float64": Variant(
         "what rounding takes from small gradients is given back", lambda recipe: recipe, "float64"
     ),
@@ -107,7 +107,7 @@ def _tasks(seeds: int) -> list[Task]:
     """PyTorch's runs, which take longest, one by one; minifw's as stacks of about one size."""
     stacks = math.ceil(seeds / STACK)
     return [
-        Task(PLAIN, initialisation, "pytorch", (seed,))
+        Task(tables.PLAIN, initialisation, "pytorch", (seed,))
         for initialisation in INITIALISATIONS
         for seed in range(seeds)
     ] + [
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
             for runs in _runs(tasks, epochs, arguments.jobs):
                 parts.append(runs)
                 progress.advance(bar, runs["seed"].nunique())
-        order = [(variant, start) for variant, start in product(VARIANTS, INITIALISATIONS)]
+        order = list(product(VARIANTS, INITIALISATIONS))
         runs = tables.in_order(pd.concat(parts, ignore_index=True), order)
         cells, contrasts = tables.cells(runs), tables.contrasts(runs)
         curves = tables.curves(runs)

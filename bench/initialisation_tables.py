@@ -14,8 +14,11 @@ from bench import accuracy
 from bench.figures import LINES
 
 __all__ = [
+    "AGAINST",
     "CELL",
+    "PLAIN",
     "REPORTED",
+    "START",
     "cells",
     "conclusions",
     "contrasts",
@@ -40,6 +43,7 @@ REPORTED = {
     AGAINST: {10: 0.731, 50: 0.964, 200: 0.978},
 }
 REPORTED_RUNS = 10
+FRAMEWORKS, STARTS = f"{OURS} - {THEIRS}", f"{START} - {AGAINST}"
 AS_REPORTED = f"{OURS} {START} - {THEIRS} {AGAINST}"
 
 
@@ -48,14 +52,8 @@ def _differences() -> dict[tuple[str, str], tuple[list[Cell], list[Cell]]]:
     here = {(start, side): (PLAIN, start, side) for start in REPORTED for side in (OURS, THEIRS)}
     ours, theirs = here[START, OURS], here[AGAINST, THEIRS]
     return {
-        **{
-            (f"{OURS} - {THEIRS}", start): ([here[start, OURS]], [here[start, THEIRS]])
-            for start in REPORTED
-        },
-        **{
-            (f"{START} - {AGAINST}", side): ([here[START, side]], [here[AGAINST, side]])
-            for side in (OURS, THEIRS)
-        },
+        **{(FRAMEWORKS, start): ([here[start, OURS]], [here[start, THEIRS]]) for start in REPORTED},
+        **{(STARTS, side): ([here[START, side]], [here[AGAINST, side]]) for side in (OURS, THEIRS)},
         ("interaction", ""): ([ours, theirs], [here[AGAINST, OURS], here[START, THEIRS]]),
         (AS_REPORTED, ""): ([ours], [theirs]),
     }
@@ -115,17 +113,24 @@ def contrasts(runs: pd.DataFrame, margin: float = accuracy.MARGIN) -> pd.DataFra
     """One row a contrast, epoch and part, paired by seed.
 
     Returns:
-        Columns contrast, at (the initialisation, or framework, at which it is taken), epoch, part;
-        :func:`bench.accuracy.difference_statistics`; prediction_low and prediction_high, where a
-        mean of as many pairs as the report's falls 95 times in 100; report, its own difference, and
-        report_vs_prediction.
+        Columns contrast, at (the initialisation, framework or variant at which it is taken; a
+        variant is on minifw), epoch, part; :func:`bench.accuracy.difference_statistics`;
+        prediction_low and prediction_high, where a mean of as many pairs as the report's falls 95
+        times in 100; report, its own difference, and report_vs_prediction.
     """
-    named = _differences() | {
-        (f"{variant} - {PLAIN}", start): ([(variant, start, OURS)], [(PLAIN, start, OURS)])
-        for variant in runs["variant"].unique()
-        if variant != PLAIN
-        for start in REPORTED
-    }
+    variants = [variant for variant in runs["variant"].unique() if variant != PLAIN]
+    named = (
+        _differences()
+        | {
+            (f"{variant} - {PLAIN}", start): ([(variant, start, OURS)], [(PLAIN, start, OURS)])
+            for variant in variants
+            for start in REPORTED
+        }
+        | {
+            (STARTS, variant): ([(variant, START, OURS)], [(variant, AGAINST, OURS)])
+            for variant in variants
+        }
+    )
     paired = {part: _paired(runs, part) for part in accuracy.PARTS}
     rows = []
     for (name, at), (added, subtracted) in named.items():
@@ -137,7 +142,8 @@ def contrasts(runs: pd.DataFrame, margin: float = accuracy.MARGIN) -> pd.DataFra
                 )
                 low, high = accuracy.prediction_interval(values, REPORTED_RUNS)
                 report = np.nan
-                if name == AS_REPORTED and part == "test" and epoch in REPORTED[START]:
+                compares = name == AS_REPORTED or (name == STARTS and at in variants)
+                if compares and part == "test" and epoch in REPORTED[START]:
                     report = round(100 * (REPORTED[START][epoch] - REPORTED[AGAINST][epoch]), 9)
                 rows.append(
                     {"contrast": name, "at": at, "epoch": epoch, "part": part}
@@ -220,36 +226,17 @@ def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
         row = test[name, at, epoch]
         return f"{_interval(row)} ({row['verdict']})"
 
-    def verdicts(name: str, places: tuple[str, ...], when: list[int]) -> set[str]:
-        return {str(test[name, at, epoch]["verdict"]) for at in places for epoch in when}
-
-    frameworks, starts = f"{OURS} - {THEIRS}", f"{START} - {AGAINST}"
     told = [
         f"After {epoch} epochs: Xavier's weights less the default ones, "
-        f"{said(starts, OURS, epoch)} points on minifw and "
-        f"{said(starts, THEIRS, epoch)} on PyTorch; "
-        f"minifw less PyTorch, {said(frameworks, START, epoch)} from Xavier's weights and "
-        f"{said(frameworks, AGAINST, epoch)} from the default ones; interaction "
+        f"{said(STARTS, OURS, epoch)} points on minifw and "
+        f"{said(STARTS, THEIRS, epoch)} on PyTorch; "
+        f"minifw less PyTorch, {said(FRAMEWORKS, START, epoch)} from Xavier's weights and "
+        f"{said(FRAMEWORKS, AGAINST, epoch)} from the default ones; interaction "
         f"{said('interaction', '', epoch)}."
         for epoch in epochs
     ]
-    first, later = epochs[:1], epochs[1:]
-    ahead = all(test[starts, at, first[0]]["mean"] > 0 for at in (OURS, THEIRS))
-    by_start = verdicts(starts, (OURS, THEIRS), first) == {"different"} and ahead
-    by_framework = "different" in verdicts(frameworks, (START, AGAINST), first)
-    told.append(
-        "The faster start: "
-        + (
-            "the initialisation's. It is there on both frameworks alike, and between the "
-            "frameworks no difference is shown."
-            if by_start and not by_framework
-            else "both the initialisation's and the framework's."
-            if by_start
-            else "the framework's and not the initialisation's."
-            if by_framework
-            else "not explained; no effect is shown on both frameworks."
-        )
-    )
+    first, later = epochs[0], epochs[1:]
+    told.append(_faster_start(test, first))
     if later:
         told.append(_slower_end(test, later))
     told += _numerics(test, epochs, said)
@@ -257,32 +244,79 @@ def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
     return told
 
 
+def _report(row: "pd.Series[Any]") -> str:
+    """The report's own difference, beside what as many pairs of ours come to."""
+    return (
+        f"{row['report']:+.1f} (ten pairs of ours: {row['prediction_low']:+.1f} to "
+        f"{row['prediction_high']:+.1f}, {row['report_vs_prediction'] or 'not known'})"
+    )
+
+
+def _faster_start(test: Rows, first: int) -> str:
+    """Whose the difference after the first epochs is."""
+    by_start = all(
+        row["verdict"] == "different" and row["mean"] > 0
+        for row in (test[STARTS, side, first] for side in (OURS, THEIRS))
+    )
+    frameworks = {test[FRAMEWORKS, start, first]["verdict"] for start in REPORTED}
+    alike = "equivalent" if frameworks == {"equivalent"} else "not told apart"
+    return (
+        "The faster start: "
+        + (
+            "both the initialisation's and the framework's."
+            if by_start and "different" in frameworks
+            else "the initialisation's. It is there on either framework, and from the same weights "
+            f"the frameworks are {alike}."
+            if by_start
+            else "the framework's and not the initialisation's."
+            if "different" in frameworks
+            else "not explained: no effect is shown."
+        )
+        + (
+            f" The report's is {_report(test[AS_REPORTED, '', first])} points."
+            if first in REPORTED[START]
+            else ""
+        )
+    )
+
+
 def _slower_end(test: Rows, later: list[int]) -> str:
     """Whether the report's slower end is more than ten runs show by chance."""
     rows = [(epoch, test[AS_REPORTED, "", epoch]) for epoch in later]
-    figures = ", ".join(
-        f"{row['report']:+.1f} after {epoch} (ten pairs of ours: {row['prediction_low']:+.1f} to "
-        f"{row['prediction_high']:+.1f}; all {row['seeds']}: {_interval(row)}, {row['verdict']})"
-        for epoch, row in rows
-    )
+    figures = ", ".join(f"{_report(row)} points after {epoch} epochs" for epoch, row in rows)
     outside = [str(epoch) for epoch, row in rows if row["report_vs_prediction"] == "outside"]
-    effects = {
-        test[f"{OURS} - {THEIRS}", at, epoch]["verdict"] for at in REPORTED for epoch in later
+    effects = {test[FRAMEWORKS, start, epoch]["verdict"] for start in REPORTED for epoch in later}
+    alike = {
+        frozenset({"equivalent"}): "equivalent",
+        frozenset({"inconclusive"}): "not told apart",
+        frozenset({"equivalent", "inconclusive"}): "equivalent or not told apart",
+    }.get(frozenset(effects), "different")
+    # By variant, after the last epoch: Xavier's weights less the default ones.
+    last = {
+        at: row for (name, at, epoch), row in test.items() if (name, epoch) == (STARTS, later[-1])
     }
+    lower = [at for at, row in last.items() if row["verdict"] == "different" and row["mean"] < 0]
+    unlikely = [at for at, row in last.items() if row["report_vs_prediction"] == "outside"]
     return (
         f"The slower end: the report's framework with its weights, less PyTorch with its own, is "
-        f"{figures} points. "
+        f"{figures}. "
         + (
-            f"That is more than ten such pairs show by chance after {', '.join(outside)} epochs."
+            f"That is more than ten such pairs show by chance after {', '.join(outside)} epochs. "
             if outside
-            else "So much lies between means of ten runs by chance."
+            else "So much lies between means of ten runs by chance. "
         )
-        + " From the same weights the frameworks are "
-        + {
-            frozenset({"equivalent"}): "equivalent.",
-            frozenset({"inconclusive"}): "not told apart.",
-            frozenset({"equivalent", "inconclusive"}): "equivalent or not told apart.",
-        }.get(frozenset(effects), "different.")
+        + f"From the same weights the frameworks are {alike}. After {later[-1]} epochs Xavier's "
+        + (
+            f"weights are behind the default ones: {', '.join(lower)}."
+            if lower
+            else "weights are behind the default ones in nothing that was tried."
+        )
+        + (
+            f" More than chance the report's difference would be with {', '.join(unlikely)}, where "
+            "runs scatter less."
+            if unlikely
+            else ""
+        )
     )
 
 
@@ -313,15 +347,16 @@ def _levels(cells: pd.DataFrame) -> list[str]:
     ours = ours[ours["report_vs_prediction"] != ""]
     if ours.empty:
         return []
-    hits = (ours["report_vs_prediction"] == "within").groupby(ours["variant"], sort=False)
-    counted = ", ".join(f"{name} {int(n)}" for name, n in hits.sum().items())
+    hits = (ours["report_vs_prediction"] == "within").groupby(ours["variant"], sort=False).sum()
+    figures = ours.groupby("variant").size().iloc[0]
+    counted = ", ".join(f"{name} {count}" for name, count in hits.items())
     return [
-        f"The report's own figures: of its {int(hits.size().iloc[0])}, so many lie where a mean of "
-        f"ten of our runs would fall 95 times in 100: {counted}. "
+        f"The report's own {figures} figures: so many lie where a mean of ten runs of ours would "
+        f"fall 95 times in 100: {counted}. "
         + (
-            "So something that its text does not say differs from all that was tried."
-            if hits.sum().max() < hits.size().iloc[0]
-            else "All of them are come to."
+            "Something that its text does not say was otherwise than in all that was tried."
+            if hits.max() < figures
+            else "So they can be had by what its text leaves open."
         )
     ]
 
@@ -350,13 +385,17 @@ def draw(curves: pd.DataFrame, path: Path) -> None:
                 label=f"report: {start}, {'its own' if start == START else THEIRS}",
             )
         left.set(ylabel="test accuracy, %", title=f"means of {seeds} seeds, 95 % intervals")
-        order = sns.color_palette("dark")
-        named = curves[curves["quantity"] != "test accuracy"].groupby(
-            ["quantity", "at"], sort=False
-        )
-        for place, (name, curve) in enumerate(named):
-            dashes = LINES[OURS] if place % 2 else "-"
-            style = {"color": order[place], "linestyle": dashes, "label": "{} ({})".format(*name)}
+        # A colour a contrast, dashes for the second place at which it is taken.
+        effects = dict(zip((FRAMEWORKS, STARTS), sns.color_palette("Dark2"), strict=False))
+        for name, at in _differences():
+            curve = curves[(curves["quantity"] == name) & (curves["at"] == at)]
+            if curve.empty:
+                continue
+            style = {
+                "color": effects[name],
+                "linestyle": LINES[OURS] if at in (AGAINST, THEIRS) else "-",
+                "label": f"{name} ({at})",
+            }
             _curve(right, curve, 1, style)
         right.axhspan(-accuracy.MARGIN, accuracy.MARGIN, color="grey", alpha=0.2, linewidth=0)
         right.axhline(0, color="black", linewidth=0.8)

@@ -1,6 +1,7 @@
 """The page: everything in the output folder as one file of HTML that needs nothing else."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from bench.command_line import Parser, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
-from bench.page.files import UnreadableFileError, read_json
+from bench.page.files import NoRowsError, UnreadableFileError, read_json
 from bench.page.parts import PARTS
 from bench.page.summary import summary
 
@@ -50,9 +51,10 @@ def write_report(folder: Path) -> None:
     """
     there = [part for part in PARTS if part.file is None or (folder / part.file).is_file()]
     with progress_bar(Console(stderr=True), "parts") as progress:
-        shown = {
-            part.name: part.show(folder) for part in progress.track(there, description="drawing")
-        }
+        shown = {}
+        for part in progress.track(there, description="drawing"):
+            with contextlib.suppress(NoRowsError):
+                shown[part.name] = part.show(folder)
     if not any(part.file and part.name in shown for part in PARTS):
         raise NothingToReportError(
             f"there is nothing to report in {str(folder)!r}; python bench/compare.py writes "

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import torch
 
 from bench import accuracy
 from bench.faults import FAULTS
@@ -59,14 +60,14 @@ def test_interquartile_mean_drops_a_quarter_on_each_side():
 
 
 def test_interval_is_that_of_scipy_on_skewed_values():
-    values = np.random.default_rng(5).exponential(size=25)
+    values = np.random.default_rng(5).exponential(size=25) ** 2
     expected = scipy.stats.bootstrap(
         (values,), np.mean, method="BCa", n_resamples=100_000, rng=np.random.default_rng(6)
     ).confidence_interval
     low, high = accuracy.mean_interval(values)
     assert (low, high) == accuracy.mean_interval(values), "the same at every call"
-    # The ends of 9,999 resamples scatter by about 2 % of the width.
-    assert (low, high) == pytest.approx(expected, abs=0.08 * (high - low))
+    # The ends scatter by 0.7 % of the width: sqrt(0.025 0.975 / 9,999) over the density there.
+    assert (low, high) == pytest.approx(expected, abs=0.03 * (high - low))
     assert values.mean() - low < high - values.mean(), "skewed as the values are"
 
 
@@ -281,6 +282,9 @@ def test_dropout_left_on_in_evaluation_is_never_equivalent():
     for one, other in zip(hurt, right, strict=True):
         # Training has its masks on in both: the fault is in the measurement alone.
         one.model.load_state_dict(other.model.state_dict())
-    runs = pd.concat([final("minifw", hurt), final("pytorch", right)])
-    verdicts = accuracy.accuracy_statistics(runs)["difference_verdict"]
-    assert set(verdicts) == {"different"}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # of the masks
+        measured = final("minifw", hurt)
+    table = accuracy.accuracy_statistics(pd.concat([measured, final("pytorch", right)]))
+    assert (table["difference_mean"] < -1).all()
+    assert "equivalent" not in set(table["difference_verdict"])

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from bench import compare, peers, profile_step, report, scaling, tune
+from bench import compare, initialisation, peers, profile_step, report, scaling, tune
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,17 @@ COMMAND_LINES = (
             "early-stopping --jobs 0": "at least 1",
             "early-stopping --framework jax": "minifw",
             "early-stopping --speed high": "--speed",
+        },
+    ),
+    CommandLine(
+        initialisation,
+        "--seeds 1 --epochs 1 --jobs 1",
+        "_runs",
+        {
+            "--seeds 0": "at least 1, got '0'",
+            "--epochs some": "at least 1, got 'some'",
+            "--jobs 0": "at least 1",
+            "--speed high": "--speed",
         },
     ),
     CommandLine(

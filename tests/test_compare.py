@@ -224,7 +224,7 @@ def test_accuracies_that_differ_come_before_a_regression(tmp_path, baseline, dif
         (lambda content: content.replace("float32", "float64"), "dtype float64"),
         (lambda content: content.replace("relu-mse", "xavier-tanh"), "none of the recipes"),
     ],
-    ids=str,
+    ids=["missing", "cut", "list", "no table", "columns", "epochs", "dtype", "recipes"],
 )
 def test_a_bad_baseline_is_refused_before_any_run(
     tmp_path, capsys, monkeypatch, baseline, change, said

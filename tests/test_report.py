@@ -170,8 +170,6 @@ def test_odd_names_are_shown_as_they_are(tmp_path):
     [
         ("accuracy.csv", "recipe,part\nrelu-mse,test\n", "no column margin"),
         ("speed.csv", "", "No columns"),
-        ("learning_curves.csv", "recipe,framework,epoch,seeds,loss_mean,loss_std,"
-         "validation_accuracy_mean,validation_accuracy_std\n", "no row"),
         ("comparison.json", "[1]", "got list"),
         ("comparison.json", "{", "Expecting property name"),
         ("decision_regions.npz", "no archive", "pickled"),
@@ -187,6 +185,13 @@ def test_a_damaged_file_is_one_line_and_exit_code_2(copied, capsys, name, conten
     assert name in message
     assert reason in message
     assert not (copied / "report.html").exists()
+
+
+def test_a_table_without_rows_is_as_if_it_were_not_there(copied):
+    rows = pd.read_csv(copied / "speed.csv")
+    rows.head(0).to_csv(copied / "speed.csv", index=False)
+    report.write_report(copied)
+    assert "It is made by python bench/compare.py" in text_of(sections(copied)["speed"])
 
 
 def test_a_folder_that_is_not_there_is_refused_and_not_made(tmp_path, capsys):

@@ -282,5 +282,5 @@ def test_a_killed_sweep_keeps_what_it_has_done_and_ends_with_the_same_table(tmp_
     assert f"Taken from history: {len(rows)} of 32 runs" in capsys.readouterr().out
     assert rows < kept(folder)
     pd.testing.assert_frame_equal(accuracies(folder), accuracies(whole), check_exact=True)
-    for name in ("learning_curves.csv", "decision_regions.png"):
+    for name in ("learning_curves.csv", "decision_regions.npz"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()

@@ -2,12 +2,13 @@
 
 from bench.figures.intervals import draw_differences, draw_ratios
 from bench.figures.peers import draw_network, draw_peers, draw_stacks
-from bench.figures.style import INK, PALETTE, styled
+from bench.figures.style import INK, LINES, PALETTE, styled
 from bench.figures.svg import as_svg, inline, save
 from bench.figures.training import draw_curves, draw_data, draw_regions
 
 __all__ = [
     "INK",
+    "LINES",
     "PALETTE",
     "as_svg",
     "draw_curves",

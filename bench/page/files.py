@@ -8,7 +8,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-__all__ = ["UnreadableFileError", "paragraphs", "read_csv", "read_json"]
+__all__ = ["NoRowsError", "UnreadableFileError", "paragraphs", "read_csv", "read_json"]
 
 
 class UnreadableFileError(ValueError):
@@ -21,6 +21,10 @@ class UnreadableFileError(ValueError):
         )
 
 
+class NoRowsError(Exception):
+    """A table has its columns and no row: its command had nothing to measure."""
+
+
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:
     """Read a table that has rows, and ``columns`` among its columns."""
     try:
@@ -31,7 +35,7 @@ def read_csv(path: Path, *columns: str) -> pd.DataFrame:
     if missing:
         raise UnreadableFileError(path, f"it has no column {', '.join(missing)}")
     if frame.empty:
-        raise UnreadableFileError(path, "it has no row")
+        raise NoRowsError
     return frame
 
 
