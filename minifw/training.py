@@ -15,6 +15,7 @@ from minifw.callbacks import Callback, ProgressBar
 from minifw.data import batches
 from minifw.metrics import Metric
 from minifw.nn.rule import no_grad
+from minifw.plan import differentiate
 from minifw.run import History, Run
 
 __all__ = ["evaluate", "fit", "train_step"]
@@ -43,8 +44,7 @@ def train_step(
     """
     optimizer.zero_grad()
     if micro_batch_size is None:
-        loss: Tensor = criterion(model(input), target)
-        model.backward(criterion.backward(), needs_input_grad=False)
+        loss = differentiate(model, criterion, input, target)
     else:
         losses = []
         dim = _samples_dim(model)

@@ -187,8 +187,9 @@ def test_the_import_is_timed():
 
 
 def test_peak_memory_counts_weights_gradients_and_what_a_step_keeps():
-    setting = Setting("wide", 1, (), partial(wide_job, 64, 256, 3), threads=1, epochs=1)
-    weights, outputs = 3 * (64 * 64 + 64) * 4, 3 * 256 * 64 * 4
+    # Too large for minifw to keep a plan, with all tensors of a step.
+    setting = Setting("wide", 1, (), partial(wide_job, 512, 2048, 3), threads=1, epochs=1)
+    weights, outputs = 3 * (512 * 512 + 512) * 4, 3 * 2048 * 512 * 4
     for name in ("minifw", "pytorch"):
         peak = in_fresh_process(1, peer_memory, setting, name)
         assert 2 * weights + outputs < peak < 2 * (2 * weights + 2 * outputs)

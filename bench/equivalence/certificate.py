@@ -23,6 +23,10 @@ from reference.run import prepare
 
 __all__ = ["Certificate", "Watch", "certify", "findings", "state"]
 
+_IMPORTS = {
+    *(("torch", "Tensor"), ("torch", "Generator")),
+    ("torch.overrides", "TorchFunctionMode"),  # sees calls from Python, above autograd
+}
 _MODULES = {"nn", "autograd", "func", "_C", "ops", "library", "optim", "utils", "jit", "compile"}
 _ATTRIBUTES = {
     *("enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "grad_fn"),
@@ -45,7 +49,7 @@ def findings(source: str) -> list[str]:
             found += [
                 f"{node.module}.{a.name}"
                 for a in node.names
-                if (node.module, a.name) not in (("torch", "Tensor"), ("torch", "Generator"))
+                if (node.module, a.name) not in _IMPORTS
             ]
         elif isinstance(node, ast.Attribute):
             if names_torch(node.value) and node.attr in _MODULES | {"no_grad"}:

@@ -33,7 +33,7 @@ def dropout(
     else:
         mask = torch.empty_like(input)
         if isinstance(generator, list):
-            for of_member, source in zip(mask, generator, strict=True):
+            for of_member, source in zip(mask.unbind(), generator, strict=True):
                 of_member.bernoulli_(1 - p, generator=source)
         else:
             mask.bernoulli_(1 - p, generator=generator)

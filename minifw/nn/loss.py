@@ -35,7 +35,7 @@ def reduce(
     check_reduction(reduction)
     if reduction == "mean":
         count = constant(loss.numel(), loss.dtype, loss.device)
-        output = loss.sum() / count
+        output = loss.sum(None) / count
         factor = factor / loss.numel() if loss.numel() else math.nan
     else:
         output = loss.sum() if reduction == "sum" else loss

@@ -154,8 +154,8 @@ class Module(ModuleTree):
 
         Source: :meth:`torch.nn.Module.register_full_backward_hook`; report 003 (``grad_v``).
         """
-        handle = _Handle(self._backward_hooks)
-        self._backward_hooks[handle] = hook
+        handle = _Handle(self)
+        self._backward_hooks = {**self._backward_hooks, handle: hook}
         return handle
 
     def _name_the_failed(self, error: Exception) -> None:
@@ -216,19 +216,20 @@ class Module(ModuleTree):
         return None if grad is NOT_DIFFERENTIATED else grad
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy shares no pending backward pass: its closures would fill the original's gradients.
-        return {**vars(self), "_calls": []}
+        # A copy shares no pending backward pass and no plan, which fill the original's gradients.
+        return {**vars(self), "_calls": [], "_plans": []}
 
 
 class _Handle:
     """What takes a hook away."""
 
-    def __init__(self, hooks: dict["_Handle", Callable[..., Any]]) -> None:
-        self._hooks = hooks
+    def __init__(self, module: Module) -> None:
+        self._module = module
 
     def remove(self) -> None:
         """Take the hook away, if that has not been done."""
-        self._hooks.pop(self, None)
+        hooks = self._module._backward_hooks.items()
+        self._module._backward_hooks = {key: hook for key, hook in hooks if key is not self}
 
 
 def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:

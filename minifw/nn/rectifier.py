@@ -19,7 +19,7 @@ def relu(input: Tensor) -> tuple[Tensor, Pullback]:
 
     As in torch, the derivative at 0 is 0, and NaN passes its gradient on.
     """
-    output = torch.relu(input)
+    output = torch.clamp_min(input, 0)
     return output, lambda grad_output: keep(grad_output, output.bool())
 
 

@@ -1,0 +1,220 @@
+"""Plans: what a training step calls of torch, recorded once and then only made again.
+
+At small widths most of a step is Python: finding each module's rule, keeping what the backward pass
+needs, checking. It leads to the same calls on the same tensors for as long as the model stays as it
+is. So the first step on a batch of some shape is recorded as it goes through the rules; those that
+follow make its calls again, each into the tensor that it made the first time. What is handed out,
+the loss and the gradients, is new in each step.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from minifw.nn.module import Module
+from minifw.nn.parameter import Parameter
+from minifw.nn.rule import forward_pass
+
+__all__ = ["differentiate"]
+
+MOST = 8  # plans of a model, for as many shapes, modes and the like
+LARGEST = 2**24  # bytes of a plan's tensors, at most an eighth of them parameters; with more, it is
+# arithmetic that takes the time, and memory that counts
+
+# What looks at shapes alone, what does not depend on values, and what a copy does as well.
+_LOOKS = {"__get__", "__len__", "dim", "element_size", "is_floating_point", "numel", "size"}
+_FIXED = {"empty_like", "ones_like", "tensor"}
+_CASTS = {"bool", "float", "long", "to"}
+
+_data, _requires_grad = operator.attrgetter("data"), operator.attrgetter("requires_grad")
+
+
+def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor:
+    """Return the loss of a batch, and add to the gradients of the model's parameters."""
+    if (
+        isinstance(model, Module)
+        and isinstance(criterion, Module)
+        and type(input) is type(target) is Tensor
+        and not (input.requires_grad or target.requires_grad)
+        and forward_pass.recording
+        and forward_pass.tape is None
+    ):
+        plans: list[_Plan] = vars(model).setdefault("_plans", [])
+        for plan in plans:
+            if plan.fits(criterion, input, target):
+                return plan.run(input, target)
+        if len(plans) < MOST and _small_and_clear([*model.parameters()]):
+            plan = _Plan(model, criterion, input, target)
+            loss = plan.record()
+            plans.append(plan)
+            return loss
+    return _follow_the_rules(model, criterion, input, target)
+
+
+def _small_and_clear(parameters: list[Parameter]) -> bool:
+    """Whether the parameters leave room for a plan's tensors, and none has a gradient."""
+    size = sum(parameter.data.nbytes for parameter in parameters)
+    return 8 * size <= LARGEST and all(parameter.grad is None for parameter in parameters)
+
+
+def _follow_the_rules(model: Any, criterion: Any, input: Any, target: Any) -> Tensor:
+    loss: Tensor = criterion(model(input), target)
+    model.backward(criterion.backward(), needs_input_grad=False)
+    return loss
+
+
+class _Plan:
+    """The calls of a step on batches of one shape.
+
+    There are none, and each step goes by the rules, if there are modules of others, or hooks, which
+    may do more than call torch; if a rule looks at values, as losses do that check their targets;
+    or if the tensors are too large.
+    """
+
+    def __init__(self, model: Module, criterion: Module, input: Tensor, target: Tensor) -> None:
+        self._model, self._criterion = model, criterion
+        self._batch: tuple[Tensor, ...] = (input.clone(), target.clone())
+        self._kind = _kind(input, target)
+        self._modules = [*model.modules(), *criterion.modules()]
+        self._parameters = [*model.parameters(), *criterion.parameters()]
+        self._attributes = [vars(module).values() for module in self._modules]
+        self._seen = [*self._state()]
+        self._calls: list[Callable[[], Any]] = []
+        self._trained: list[tuple[Any, int]] = []  # parameters, and which call makes the gradient
+
+    def _state(self) -> Iterator[Any]:
+        """All that the calls depend on, and a mark of its end."""
+        data, flags = map(_data, self._parameters), map(_requires_grad, self._parameters)
+        return chain(chain.from_iterable(self._attributes), data, flags, (self,))
+
+    def fits(self, criterion: Module, input: Tensor, target: Tensor) -> bool:
+        """Whether it is for such a batch, and for a model that is as it was."""
+        return (
+            criterion is self._criterion
+            and _kind(input, target) == self._kind
+            and all(map(operator.is_, self._state(), self._seen))
+        )
+
+    def record(self) -> Tensor:
+        """Do the step by the rules, and note its calls if they are all that it does."""
+        buffers = chain(self._model.buffers(), self._criterion.buffers())
+        recorder = _Recorder(chain(self._batch, map(_data, self._parameters), buffers))
+        recorder.possible = not any(
+            module._backward_hooks or not type(module).__module__.startswith("minifw.nn.")
+            for module in self._modules
+        ) and not any(callable(value) and not isinstance(value, Module) for value in self._seen)
+        with recorder:
+            loss = _follow_the_rules(self._model, self._criterion, *self._batch)
+        if recorder.possible and not loss.is_inference():
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    self._trained.append((parameter, recorder.hand_out(parameter.grad)))
+                    parameter.grad = parameter.grad.clone()
+            self._calls = [*recorder.calls, loss.clone]
+        else:
+            self._batch = ()
+        return loss.clone()
+
+    def run(self, input: Tensor, target: Tensor) -> Tensor:
+        """Do the step on a batch."""
+        if not self._calls:
+            return _follow_the_rules(self._model, self._criterion, input, target)
+        for tensor, values in zip(self._batch, (input, target), strict=True):
+            tensor.copy_(values)
+        results = [call() for call in self._calls]
+        for parameter, number in self._trained:
+            parameter.add_grad(results[number])
+        loss: Tensor = results[-1]
+        return loss
+
+
+class _Recorder(TorchFunctionMode):
+    """Notes calls of torch so that they can be made again, when what was given has other values.
+
+    What returns a view is not made again, as the tensor that it is of stays.
+
+    Args:
+        given: the tensors whose values change from step to step.
+
+    Attributes:
+        calls: in their order.
+        possible: whether these calls are all that the results depend on.
+    """
+
+    def __init__(self, given: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.calls: list[Callable[[], Any]] = []
+        self.possible = True
+        self._changing = set(map(_place, given))
+        self._kept: list[Tensor] = []  # so that no two have had one place
+        self._made: dict[int, tuple[int, Callable[[], Any]]] = {}  # by id: which call, and it anew
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        call, name = partial(function, *args, **(kwargs or {})), function.__name__
+        result = call()
+        given, made = list(_tensors([args, *call.keywords.values()])), list(_tensors([result]))
+        places = set(map(_place, given))
+        new = {_place(tensor) for tensor in made} - places
+        if not self.possible or (name in _LOOKS and not made):
+            return result
+        self._kept += made if new else []
+        if any(result is tensor for tensor in given):  # in place
+            self.possible = _place(result) in self._changing
+            self.calls.append(call)
+        elif new and result is made[0]:
+            self.possible = sum(tensor.nbytes for tensor in self._kept) <= LARGEST
+            if name == "empty_like":
+                self._changing |= new
+            elif name not in _FIXED and not (places and places.isdisjoint(self._changing)):
+                self._changing |= new
+                self._made[id(result)] = len(self.calls), call
+                self.calls.append(_into(result, call))
+        else:  # views, or what is no tensor
+            self.possible = bool(made) and not new
+        if not self.possible:
+            for held in (self.calls, self._kept, self._made):
+                held.clear()
+        return result
+
+    def hand_out(self, grad: Tensor) -> int:
+        """Have a call return ``grad``, which is a parameter's alone, anew; return its number."""
+        number, call = self._made.get(id(grad), (len(self.calls), grad.clone))
+        self.calls[number : number + 1] = [call]
+        return number
+
+
+def _into(result: Tensor, call: Any) -> Callable[[], object]:
+    """The call, in the form that writes into ``result``."""
+    if call.func.__name__ in _CASTS:
+        return partial(result.copy_, call.args[0])
+    try:
+        into = partial(vars(torch)[call.func.__name__], *call.args, **call.keywords, out=result)
+        into()
+    except (KeyError, TypeError, RuntimeError):  # there is no such form
+        return lambda: result.copy_(call())
+    return into
+
+
+def _kind(input: Tensor, target: Tensor) -> tuple[object, ...]:
+    return input.shape, target.shape, input.dtype, target.dtype, input.device, target.device
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Those among ``values``, and in the lists and tuples there."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
