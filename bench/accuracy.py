@@ -225,7 +225,9 @@ def level_statistics(values: Values, report: float = np.nan, runs: int = 1) -> d
     }
 
 
-def accuracy_statistics(final: pd.DataFrame, margin: float = MARGIN) -> pd.DataFrame:
+def accuracy_statistics(
+    final: pd.DataFrame, margin: float = MARGIN, place_reports: bool = True
+) -> pd.DataFrame:
     """The accuracies that runs end with, compared: one row a recipe and part.
 
     Args:
@@ -233,6 +235,8 @@ def accuracy_statistics(final: pd.DataFrame, margin: float = MARGIN) -> pd.DataF
             framework alone has counts for its mean and not for the difference; without a framework
             its columns are NaN.
         margin: points of accuracy that count as none.
+        place_reports: whether to place the reports' figures, which are those of runs of the
+            recipe's own length.
 
     Returns:
         Columns recipe, part ("train", "test") and margin; then with these prefixes
@@ -250,7 +254,7 @@ def accuracy_statistics(final: pd.DataFrame, margin: float = MARGIN) -> pd.DataF
         raise ValueError(f"expected a margin above 0 points, got {margin}")
     rows = []
     for recipe, runs in final.groupby("recipe", sort=False):
-        reported = RECIPES[str(recipe)].reported
+        reported = RECIPES[str(recipe)].reported if place_reports else {}
         for part in PARTS:
             by_seed = runs.pivot(index="seed", columns="framework", values=f"{part}_accuracy")
             by_seed = by_seed.reindex(columns=list(FRAMEWORKS)).astype(float).sort_index()

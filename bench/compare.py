@@ -189,7 +189,9 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Com
     return Comparison(
         finished=finished,
         rounds=rounds,
-        accuracy=accuracy_statistics(tables.final_accuracies(finished), arguments.margin),
+        accuracy=accuracy_statistics(
+            tables.final_accuracies(finished), arguments.margin, settings.epochs is None
+        ),
         speed=summarise_speed(rounds, memory),
         conditions=conditions,
         provenance=provenance() | {"threads": str(arguments.threads)},

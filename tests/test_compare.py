@@ -52,12 +52,12 @@ def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
     assert set(accuracy["difference_seeds"]) == {2}
     # Two epochs from one start: nothing but rounding can lie between the two.
     assert set(accuracy["difference_mean"]) == {0}
-    assert accuracy["minifw_report"].tolist() == [0.969, 0.958]
+    assert accuracy["minifw_report"].isna().all(), "the reports' runs were longer"
     speed = pd.read_csv(tmp_path / "new" / "speed.csv")
     assert (speed[["minifw", "pytorch"]] > 0).all(axis=None)
     assert set(speed["claim"]) == {"no difference shown"}, "of two rounds nothing is claimed"
     written = (tmp_path / "new" / "comparison.md").read_text()
-    for shown in ("xavier-tanh", "96.9 / 97.8", "at least 3 seeds are needed", "float32"):
+    for shown in ("xavier-tanh", "at least 3 seeds are needed", "float32"):
         assert shown in printed.out
         assert shown in written
     curves = pd.read_csv(tmp_path / "new" / "learning_curves.csv")
@@ -201,8 +201,8 @@ def test_a_baseline_shows_changes_and_fails_if_it_was_faster(
 def differ(monkeypatch):
     """A way to have accuracies that are "different"."""
 
-    def statistics(final, margin):
-        return accuracy_statistics(final, margin).assign(difference_verdict="different")
+    def statistics(*arguments):
+        return accuracy_statistics(*arguments).assign(difference_verdict="different")
 
     monkeypatch.setattr(compare, "accuracy_statistics", statistics)
 

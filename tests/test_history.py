@@ -36,7 +36,7 @@ def test_lists_a_row_for_runs_that_differ_in_the_seed_alone(folder, capsys):
 
 
 @pytest.mark.parametrize(
-    ("table", "rows"), [("runs", 6), ("curves", 12), ("timings", 6)], ids=lambda value: value
+    ("table", "rows"), [("runs", 6), ("curves", 12), ("timings", 40)], ids=lambda value: value
 )
 @pytest.mark.parametrize("ending", ["csv", "json"])
 def test_exports_every_number_to_the_last_digit(folder, tmp_path, capsys, table, rows, ending):
