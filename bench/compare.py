@@ -61,7 +61,7 @@ exit codes:
 
 DTYPES = ("float32", "float64")
 QUICK_EPOCHS = 20
-ROUNDS, QUICK_ROUNDS = 21, 7  # of fewer than 6 there is no interval
+ROUNDS, QUICK_ROUNDS = 21, 6  # of fewer than 6 there is no interval
 
 
 def _parser() -> argparse.ArgumentParser:
