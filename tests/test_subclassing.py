@@ -24,23 +24,28 @@ class Rateless(LRScheduler):
     pass
 
 
-def there_and_back(module: nn.Module, x: Tensor) -> Any:
-    module(x)
-    return module.backward(x)
-
-
 @pytest.mark.parametrize(
     ("use", "named"),
     [
-        (lambda x: there_and_back(Underived(), x), "Underived defines no derivative"),
         (lambda x: Lossless()(x, x), "Lossless defines no loss"),
         (lambda x: Rateless(optim.SGD([nn.Parameter(x)])), "Rateless defines no lr_at"),
     ],
-    ids=["activation", "loss", "schedule"],
+    ids=["loss", "schedule"],
 )
 def test_what_it_does_not_define_is_named(use: Any, named: str) -> None:
     with pytest.raises(NotImplementedError, match=named):
         use(torch.ones(3, 2))
+
+
+def test_an_activation_defines_both_or_is_given_both() -> None:
+    for arguments in ((), (torch.sin,), (None, torch.cos)):
+        for activation in (nn.Activation, Underived):
+            with pytest.raises(TypeError, match="pass both, or define both"):
+                activation(*arguments)
+    x = torch.rand(3)
+    sine = Underived(torch.sin, torch.cos)
+    torch.testing.assert_close(sine(x), x.sin())
+    torch.testing.assert_close(sine.backward(torch.ones(3)), x.cos())
 
 
 def test_an_error_whose_argument_is_no_text_passes_as_it_is() -> None:

@@ -1,5 +1,6 @@
 """fit, evaluate, metrics and callbacks: what the checks of test_units.py leave open."""
 
+import itertools
 import math
 import subprocess
 import sys
@@ -269,6 +270,17 @@ def test_a_progress_bar_is_drawn_on_a_terminal_when_asked_or_when_it_takes_long(
     assert "" == printed.out
     assert drawn == ("epoch 1 of 5" in printed.err)
     assert drawn or "" == printed.err
+
+
+def test_a_progress_bar_moves_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    seconds = itertools.count()  # every look at the clock is a second later
+    monkeypatch.setattr("minifw.callbacks.time.perf_counter", lambda: next(seconds))
+    train(network(nn), progress=True)
+    assert "epoch 5 of 5" in capsys.readouterr().err
 
 
 def test_importing_and_training_load_none_of_the_heavy_packages() -> None:

@@ -80,29 +80,26 @@ class Activation(Module):
     Source: report 001.
     """
 
+    function: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
+
     def __init__(
         self,
         function: Callable[[Tensor], Tensor] | None = None,
         derivative: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        if (function is None) != (derivative is None) or (
-            function is None and type(self).function is Activation.function
+        if function is not None and derivative is not None:
+            self.function = function
+            self.derivative = derivative
+        elif not (
+            function is derivative is None
+            and hasattr(type(self), "function")
+            and hasattr(type(self), "derivative")
         ):
             raise TypeError(
                 "Activation expects a function and its derivative; pass both, or define both as "
                 "methods of a subclass"
             )
-        if function is not None and derivative is not None:
-            self.function = function  # type: ignore[assignment, method-assign]
-            self.derivative = derivative  # type: ignore[assignment, method-assign]
-
-    def function(self, input: Tensor) -> Tensor:
-        """Return the values, of the shape of ``input``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no function")
-
-    def derivative(self, input: Tensor) -> Tensor:
-        """Return the derivative of :meth:`function` at ``input``, in its shape."""
-        raise NotImplementedError(f"{type(self).__name__} defines no derivative")
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return activation(input, self.function, self.derivative)
