@@ -21,7 +21,6 @@ from bench import figures
 from bench.command_line import Parser, at_least, cores, print_table, progress_bar
 from bench.output import OutputFolderError, check_writable, write_files
 from bench.provenance import provenance
-from bench.scaling_figure import draw_scaling
 from bench.scaling_timing import DISK, MEASURED, matrix_product_peak, measure
 from bench.timing import readable_ratio, readable_times, threads
 
@@ -230,7 +229,9 @@ def main(argv: list[str] | None = None) -> int:
             ),
         }
         if table["ratio"].notna().any():
-            files["scaling.svg"] = lambda path: figures.save(draw_scaling(table, peak), path)
+            files["scaling.svg"] = lambda path: figures.save(
+                figures.draw_scaling(table, peak), path
+            )
         write_files(arguments.output_dir, files)
     except OutputFolderError as error:
         parser.error(str(error))

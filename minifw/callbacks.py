@@ -175,11 +175,11 @@ class ProgressBar(Callback):
             from rich.console import Console
             from rich.progress import Progress
 
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar = Progress(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._bar.add_task("", total=run.epochs)
             self._bar.start()
         epoch = f"epoch {len(run.history) + 1} of {run.epochs}"
-        self._bar.update(self._bar.task_ids[0], description=epoch, completed=run.done)
+        self._bar.update(self._bar.task_ids[0], description=epoch, completed=run.done, refresh=True)
 
     def on_train_end(self, run: Run) -> None:
         if self._bar is not None:

@@ -2,6 +2,7 @@
 
 from bench.figures.intervals import draw_differences, draw_ratios
 from bench.figures.peers import draw_network, draw_peers, draw_stacks
+from bench.figures.scaling import draw_scaling
 from bench.figures.style import INK, LINES, PALETTE, styled
 from bench.figures.svg import as_svg, inline, save
 from bench.figures.training import draw_curves, draw_data, draw_regions
@@ -18,6 +19,7 @@ __all__ = [
     "draw_peers",
     "draw_ratios",
     "draw_regions",
+    "draw_scaling",
     "draw_stacks",
     "inline",
     "save",

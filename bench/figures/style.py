@@ -15,6 +15,7 @@ __all__ = [
     "INSIDE",
     "LINES",
     "MUTED",
+    "NAMES",
     "OTHERS",
     "PALETTE",
     "PAPER",
@@ -25,6 +26,7 @@ __all__ = [
 Drawn = ParamSpec("Drawn")
 
 INK, PAPER, MUTED, BAND = "#1f2730", "#fefefe", "#7b8794", "#e4e8ec"
+NAMES = {"minifw": "minifw", "pytorch": "PyTorch"}
 # Told apart without colour too: by dashes in curves, by marks elsewhere.
 PALETTE = {"minifw": "#c8560b", "pytorch": "#1b6ca8"}
 LINES = {"minifw": (0, (2, 2)), "pytorch": "-"}

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from bench.figures.style import INK, INSIDE, LINES, PALETTE, styled
+from bench.figures.style import INK, INSIDE, LINES, NAMES, PALETTE, styled
 from minifw.data import DISK_RADIUS
 from reference.recipes import Data
 
@@ -77,10 +77,21 @@ def draw_curves(averages: pd.DataFrame, alone: bool = False) -> Figure:
                     (averages["recipe"] == recipe) & (averages["framework"] == framework)
                 ]
                 mean, spread = curve[f"{measure}_mean"], curve[f"{measure}_std"].fillna(0)
-                style = {"color": PALETTE[framework], "label": framework}
-                axes.plot(curve["epoch"], mean, **style, linestyle=LINES[framework])
+                colour = PALETTE[framework]
+                axes.plot(
+                    curve["epoch"],
+                    mean,
+                    color=colour,
+                    label=NAMES[framework],
+                    linestyle=LINES[framework],
+                )
                 axes.fill_between(
-                    curve["epoch"], mean - spread, mean + spread, **style, alpha=0.2, linewidth=0
+                    curve["epoch"],
+                    mean - spread,
+                    mean + spread,
+                    color=colour,
+                    alpha=0.2,
+                    linewidth=0,
                 )
             axes.set(xlabel="epoch")
             axes.set_title(label, loc="left", fontsize="small", fontweight="normal")
@@ -127,5 +138,5 @@ def draw_regions(regions: pd.DataFrame) -> Figure:
                     axes.set_title(when, fontsize="small", fontweight="normal")
             for unused in line[len(own) :]:
                 unused.remove()
-            line[0].set_ylabel(framework)
+            line[0].set_ylabel(NAMES[framework])
     return figure

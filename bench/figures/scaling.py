@@ -6,12 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bench.figures import PALETTE
+from bench.figures.style import NAMES, PALETTE
 
 __all__ = ["draw_scaling"]
 
 MARKERS = {"minifw": "o", "pytorch": "s"}
-NAMES = {"minifw": "minifw", "pytorch": "PyTorch"}
 TITLES = {"width": "width of a layer", "depth": "hidden layers", "batch": "samples a batch"}
 GREY = "#666666"
 
