@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -32,7 +33,10 @@ _LOOKS = {"__get__", "__len__", "dim", "element_size", "is_floating_point", "num
 _FIXED = {"empty_like", "ones_like", "tensor"}
 _CASTS = {"bool", "float", "long", "to"}
 
-_data, _requires_grad = operator.attrgetter("data"), operator.attrgetter("requires_grad")
+_plans: WeakKeyDictionary[Module, list["_Plan"]] = WeakKeyDictionary()
+
+_data = operator.attrgetter("data")
+_data_and_flag = operator.attrgetter("data", "requires_grad")
 
 
 def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor:
@@ -45,13 +49,15 @@ def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor
         and forward_pass.recording
         and forward_pass.tape is None
     ):
-        plans: list[_Plan] = vars(model).setdefault("_plans", [])
+        plans = _plans.get(model)
+        if plans is None:
+            plans = _plans[model] = []
         for plan in plans:
             if plan.fits(criterion, input, target):
-                return plan.run(input, target)
+                return plan.run(model, input, target)
         if len(plans) < MOST and _small_and_clear([*model.parameters()]):
             plan = _Plan(model, criterion, input, target)
-            loss = plan.record()
+            loss = plan.record(model)
             plans.append(plan)
             return loss
     return _follow_the_rules(model, criterion, input, target)
@@ -78,20 +84,20 @@ class _Plan:
     """
 
     def __init__(self, model: Module, criterion: Module, input: Tensor, target: Tensor) -> None:
-        self._model, self._criterion = model, criterion
+        self._criterion = criterion  # but not the model, which would never be let go of
         self._batch: tuple[Tensor, ...] = (input.clone(), target.clone())
         self._kind = _kind(input, target)
-        self._modules = [*model.modules(), *criterion.modules()]
         self._parameters = [*model.parameters(), *criterion.parameters()]
-        self._attributes = [vars(module).values() for module in self._modules]
+        modules = chain(model.modules(), criterion.modules())
+        self._attributes = [vars(module).values() for module in modules]
         self._seen = [*self._state()]
         self._calls: list[Callable[[], Any]] = []
         self._trained: list[tuple[Any, int]] = []  # parameters, and which call makes the gradient
 
     def _state(self) -> Iterator[Any]:
         """All that the calls depend on, and a mark of its end."""
-        data, flags = map(_data, self._parameters), map(_requires_grad, self._parameters)
-        return chain(chain.from_iterable(self._attributes), data, flags, (self,))
+        of_parameters = map(_data_and_flag, self._parameters)
+        return chain.from_iterable([*self._attributes, *of_parameters, (...,)])
 
     def fits(self, criterion: Module, input: Tensor, target: Tensor) -> bool:
         """Whether it is for such a batch, and for a model that is as it was."""
@@ -101,36 +107,36 @@ class _Plan:
             and all(map(operator.is_, self._state(), self._seen))
         )
 
-    def record(self) -> Tensor:
+    def record(self, model: Module) -> Tensor:
         """Do the step by the rules, and note its calls if they are all that it does."""
-        buffers = chain(self._model.buffers(), self._criterion.buffers())
+        buffers = chain(model.buffers(), self._criterion.buffers())
         recorder = _Recorder(chain(self._batch, map(_data, self._parameters), buffers))
         recorder.possible = not any(
             module._backward_hooks or not type(module).__module__.startswith("minifw.nn.")
-            for module in self._modules
+            for module in chain(model.modules(), self._criterion.modules())
         ) and not any(callable(value) and not isinstance(value, Module) for value in self._seen)
         with recorder:
-            loss = _follow_the_rules(self._model, self._criterion, *self._batch)
+            loss = _follow_the_rules(model, self._criterion, *self._batch)
         if recorder.possible and not loss.is_inference():
             for parameter in self._parameters:
                 if parameter.grad is not None:
                     self._trained.append((parameter, recorder.hand_out(parameter.grad)))
                     parameter.grad = parameter.grad.clone()
-            self._calls = [*recorder.calls, loss.clone]
+            self._loss = recorder.hand_out(loss)
+            self._calls = recorder.calls
         else:
             self._batch = ()
         return loss.clone()
 
-    def run(self, input: Tensor, target: Tensor) -> Tensor:
+    def run(self, model: Module, input: Tensor, target: Tensor) -> Tensor:
         """Do the step on a batch."""
         if not self._calls:
-            return _follow_the_rules(self._model, self._criterion, input, target)
-        for tensor, values in zip(self._batch, (input, target), strict=True):
-            tensor.copy_(values)
-        results = [call() for call in self._calls]
+            return _follow_the_rules(model, self._criterion, input, target)
+        torch._foreach_copy_(self._batch, (input, target))
+        results = [*map(operator.call, self._calls)]
         for parameter, number in self._trained:
             parameter.add_grad(results[number])
-        loss: Tensor = results[-1]
+        loss: Tensor = results[self._loss]
         return loss
 
 
@@ -153,7 +159,8 @@ class _Recorder(TorchFunctionMode):
         self.possible = True
         self._changing = set(map(_place, given))
         self._kept: list[Tensor] = []  # so that no two have had one place
-        self._made: dict[int, tuple[int, Callable[[], Any]]] = {}  # by id: which call, and it anew
+        # By id of what no other call has taken: which call made it, and that call, making it anew.
+        self._made: dict[int, tuple[int, Callable[[], Any]]] = {}
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -166,6 +173,8 @@ class _Recorder(TorchFunctionMode):
         if not self.possible or (name in _LOOKS and not made):
             return result
         self._kept += made if new else []
+        for tensor in given if name not in _FIXED else ():
+            self._made.pop(id(tensor), None)
         if any(result is tensor for tensor in given):  # in place
             self.possible = _place(result) in self._changing
             self.calls.append(call)
@@ -184,9 +193,9 @@ class _Recorder(TorchFunctionMode):
                 held.clear()
         return result
 
-    def hand_out(self, grad: Tensor) -> int:
-        """Have a call return ``grad``, which is a parameter's alone, anew; return its number."""
-        number, call = self._made.get(id(grad), (len(self.calls), grad.clone))
+    def hand_out(self, result: Tensor) -> int:
+        """Have a call return ``result`` anew; return its number."""
+        number, call = self._made.get(id(result), (len(self.calls), result.clone))
         self.calls[number : number + 1] = [call]
         return number
 

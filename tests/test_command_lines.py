@@ -1,12 +1,21 @@
 """What all command lines have in common: wrong usage, output folders, interrupts."""
 
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from bench import compare, initialisation, peers, profile_step, report, scaling, tune
+
+SCRIPTS = [
+    path
+    for path in sorted((Path(__file__).parents[1] / "bench").glob("*.py"))
+    if "__main__" in path.read_text(encoding="utf-8")
+]
 
 
 @dataclass(frozen=True)
@@ -177,3 +186,12 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypat
     assert command_line.module.main(arguments) == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_every_script_has_help_with_examples_and_exit_codes(tmp_path, script):
+    command = [sys.executable, str(script), "--help"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "examples:" in printed.stdout
+    assert "exit codes:" in printed.stdout
+    assert printed.stderr == ""

@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -19,7 +16,6 @@ from bench.store import FILE
 from bench.sweep import Finished, Settings, Task, sweep
 from reference.recipes import RECIPES
 
-ROOT = Path(__file__).parents[1]
 FILES = {
     "accuracy.csv",
     "accuracy.md",
@@ -346,15 +342,3 @@ def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, caps
     with pytest.raises(MemoryError):
         compare.main([*arguments, "--seeds", "1"])
     assert earlier == results()
-
-
-def test_runs_as_a_script():
-    help_text = subprocess.run(
-        [sys.executable, "bench/compare.py", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "examples:" in help_text
-    assert "exit codes:" in help_text

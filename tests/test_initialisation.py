@@ -1,10 +1,7 @@
 """Initialisation or numerics: the runs, what is concluded from them, and the command line."""
 
 import json
-import subprocess
-import sys
 from itertools import product
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +12,6 @@ from bench import initialisation
 from bench import initialisation_tables as tables
 from reference.recipes import RECIPES
 
-ROOT = Path(__file__).parents[1]
 FILES = {
     "initialisation.csv",
     "initialisation.md",
@@ -201,15 +197,3 @@ def test_json_is_all_that_is_printed_and_processes_do_not_matter(tmp_path, capsy
     assert printed[0]["cells"] == printed[1]["cells"]
     assert printed[0]["contrasts"] == printed[1]["contrasts"]
     assert printed[0]["conditions"]["seeds"] == 2
-
-
-def test_runs_as_a_script():
-    help_text = subprocess.run(
-        [sys.executable, "bench/initialisation.py", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "examples:" in help_text
-    assert "exit codes:" in help_text

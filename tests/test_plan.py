@@ -1,6 +1,8 @@
 """Plans: steps that are made again are the steps by the rules, bit for bit, and nothing is lost."""
 
 import copy
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -84,11 +86,11 @@ def train(make, criterion, steps=7, members=0, **options):
 
 def compare(monkeypatch, *args, **options):
     planned, model = train(*args, **options)
-    assert any(found._calls for found in model._plans)
+    assert any(found._calls for found in plan._plans[model])
     with monkeypatch.context() as patch:
         patch.setattr(plan, "MOST", 0)
         by_the_rules, other = train(*args, **options)
-    assert not other._plans
+    assert not plan._plans[other]
     for step, (here, there) in enumerate(zip(planned, by_the_rules, strict=True)):
         for one, two in zip(here, there, strict=True):
             assert torch.equal(one, two), step
@@ -98,7 +100,7 @@ def compare(monkeypatch, *args, **options):
 @pytest.mark.parametrize("make", PLANNED.values(), ids=PLANNED)
 def test_steps_of_a_plan_are_those_follow_the_rules(make, monkeypatch):
     model = compare(monkeypatch, make, nn.MSELoss(), momentum=0.9)
-    assert len(model._plans) == 2, "one for each batch size"
+    assert len(plan._plans[model]) == 2, "one for each batch size"
 
 
 @pytest.mark.parametrize("criterion", LOSSES.values(), ids=LOSSES)
@@ -200,7 +202,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
     handle.remove()
     step(), step()
     assert len(calls) == 2
-    assert [bool(found._calls) for found in model._plans] == [False, True]
+    assert [bool(found._calls) for found in plan._plans[model]] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +217,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
 def test_what_is_not_the_packages_goes_follow_the_rules(make):
     seen, model = train(make, nn.MSELoss(), steps=5)
     assert len(seen) == 5
-    assert not any(found._calls for found in model._plans)
+    assert not any(found._calls for found in plan._plans[model])
     if isinstance(model, Net):
         assert model.calls == 5
 
@@ -235,8 +237,8 @@ def test_large_tensors_are_not_kept(monkeypatch):
         model = model_of("relu")
         step = step_of(model, rows=100)
         step(), step()
-        assert len(model._plans) == recorded
-        assert any(found._calls for found in model._plans) == (largest == 200_000)
+        assert len(plan._plans[model]) == recorded
+        assert any(found._calls for found in plan._plans[model]) == (largest == 200_000)
 
 
 def test_gradients_that_the_optimizer_does_not_reset_add_up():
@@ -266,12 +268,25 @@ def test_no_step_without_recording():
         step()
 
 
+def test_a_model_is_let_go_of_at_once():
+    model = model_of("relu")
+    step = step_of(model)
+    step(), step()
+    kept = weakref.ref(plan._plans[model][0]), weakref.ref(model)
+    gc.disable()
+    try:
+        del model, step
+        assert [None, None] == [reference() for reference in kept]
+    finally:
+        gc.enable()
+
+
 def test_copies_have_no_plans():
     model = model_of("relu")
     step = step_of(model)
     step(), step()
     copied = copy.deepcopy(model)
-    assert not copied._plans
+    assert copied not in plan._plans
     before = [tensor.clone() for tensor in model.state_dict().values()]
     other = step_of(copied)
     other(), other(), other()

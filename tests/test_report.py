@@ -1,10 +1,7 @@
 """The page: every part from its files, what is missing named, nothing from elsewhere."""
 
 import re
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -21,7 +18,6 @@ from bench.page.tables import number, p_value, points, size, table
 from bench.regions import average_regions, load_regions, save_regions
 from bench.sweep import Task
 
-ROOT = Path(__file__).parents[1]
 HTML, SVG = "{http://www.w3.org/1999/xhtml}", "{http://www.w3.org/2000/svg}"
 FILES = sorted({part.file for part in PARTS if part.file})
 
@@ -205,13 +201,6 @@ def test_a_folder_that_is_not_there_is_refused_and_not_made(tmp_path, capsys):
 def test_the_command_line_says_where_the_page_is(copied, capsys):
     assert report.main(["--output-dir", str(copied)]) == 0
     assert str(copied / "report.html") in capsys.readouterr().out
-
-
-def test_runs_as_a_script():
-    script = [sys.executable, "bench/report.py", "--help"]
-    printed = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "examples:" in printed
-    assert "exit codes:" in printed
 
 
 def edited(path, column, value, where=0):

@@ -1,10 +1,7 @@
 """Scaling: what is counted is what is computed, and sizes grow as far as they may."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +15,6 @@ from bench.scaling_timing import DISK, Network, difference, matrix_product_peak,
 from bench.timing import COMPARED
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
 
-ROOT = Path(__file__).parents[1]
 FILES = {"scaling.csv", "scaling_overhead.csv", "scaling.md", "scaling.svg"}
 SHORT = ["--rounds", "1", "--threads", "1"]
 SMALL = Network(width=6, depth=2, batch=5)
@@ -173,14 +169,3 @@ def test_overhead_ends_where_the_time_has_doubled():
     assert minifw.peak_share == 1
     assert np.isnan(pytorch.twice_the_time)
     assert np.isnan(pytorch.half_of_the_peak)
-
-
-def test_runs_as_a_script():
-    printed = subprocess.run(
-        [sys.executable, "bench/scaling.py", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "python bench/scaling.py --quick" in printed

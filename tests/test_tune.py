@@ -1,8 +1,6 @@
 """Cross-validation's command line: what it prints, what it writes, and what it refuses."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -93,15 +91,3 @@ def test_list_shows_every_grid(capsys, as_json):
     for recipe, search in SEARCHES.items():
         for shown in (recipe, *search.grid):
             assert shown in printed
-
-
-def test_runs_as_a_script():
-    help_text = subprocess.run(
-        [sys.executable, "bench/tune.py", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "examples:" in help_text
-    assert "exit codes:" in help_text

@@ -1,6 +1,7 @@
 """Module: what every layer, loss and model is, and the explicit backward pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -36,13 +37,13 @@ class Module(ModuleTree):
     """
 
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
-    _backward_hooks: dict["_Handle", Callable[..., Any]]
+    _backward_hooks: Mapping["_Handle", Callable[..., Any]] = MappingProxyType({})
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
         # _calls are those not yet gone back through: outputs, tensors to watch, their versions,
-        # pullback. _buffers are names, and whether the state_dict has them.
-        vars(module).update(_calls=[], _buffers={}, _backward_hooks={})
+        # pullback.
+        vars(module)["_calls"] = []
         return module
 
     def __init_subclass__(cls) -> None:
@@ -216,8 +217,8 @@ class Module(ModuleTree):
         return None if grad is NOT_DIFFERENTIATED else grad
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy shares no pending backward pass and no plan, which fill the original's gradients.
-        return {**vars(self), "_calls": [], "_plans": []}
+        # A copy shares no pending backward pass, which fills the original's gradients.
+        return {**vars(self), "_calls": []}
 
 
 class _Handle:

@@ -1,6 +1,7 @@
 """The tree of modules: children, parameters and buffers by path, modes and state."""
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
@@ -26,7 +27,9 @@ class ModuleTree:
 
     training: bool = True
     members: int | None = None
-    _buffers: dict[str, bool]
+    _buffers: Mapping[str, bool] = MappingProxyType(
+        {}
+    )  # names, and whether the state_dict has them
 
     def __setattr__(self, name: str, value: object) -> None:
         present = vars(self).get(name)
@@ -118,7 +121,7 @@ class ModuleTree:
             )
         if not isinstance(tensor, Tensor | None):
             raise TypeError(f"buffer {name!r} must be a torch.Tensor, got {type(tensor).__name__}")
-        self._buffers[name] = persistent
+        self._buffers = {**self._buffers, name: persistent}
         setattr(self, name, None if tensor is None else tensor.detach())
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
