@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -33,8 +32,6 @@ _LOOKS = {"__get__", "__len__", "dim", "element_size", "is_floating_point", "num
 _FIXED = {"empty_like", "ones_like", "tensor"}
 _CASTS = {"bool", "float", "long", "to"}
 
-_plans: WeakKeyDictionary[Module, list["_Plan"]] = WeakKeyDictionary()
-
 _data = operator.attrgetter("data")
 _data_and_flag = operator.attrgetter("data", "requires_grad")
 
@@ -49,9 +46,7 @@ def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor
         and forward_pass.recording
         and forward_pass.tape is None
     ):
-        plans = _plans.get(model)
-        if plans is None:
-            plans = _plans[model] = []
+        plans: list[_Plan] = model._plans
         for plan in plans:
             if plan.fits(criterion, input, target):
                 return plan.run(model, input, target)

@@ -86,11 +86,11 @@ def train(make, criterion, steps=7, members=0, **options):
 
 def compare(monkeypatch, *args, **options):
     planned, model = train(*args, **options)
-    assert any(found._calls for found in plan._plans[model])
+    assert any(found._calls for found in model._plans)
     with monkeypatch.context() as patch:
         patch.setattr(plan, "MOST", 0)
         by_the_rules, other = train(*args, **options)
-    assert not plan._plans[other]
+    assert not other._plans
     for step, (here, there) in enumerate(zip(planned, by_the_rules, strict=True)):
         for one, two in zip(here, there, strict=True):
             assert torch.equal(one, two), step
@@ -100,7 +100,7 @@ def compare(monkeypatch, *args, **options):
 @pytest.mark.parametrize("make", PLANNED.values(), ids=PLANNED)
 def test_steps_of_a_plan_are_those_follow_the_rules(make, monkeypatch):
     model = compare(monkeypatch, make, nn.MSELoss(), momentum=0.9)
-    assert len(plan._plans[model]) == 2, "one for each batch size"
+    assert len(model._plans) == 2, "one for each batch size"
 
 
 @pytest.mark.parametrize("criterion", LOSSES.values(), ids=LOSSES)
@@ -202,7 +202,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
     handle.remove()
     step(), step()
     assert len(calls) == 2
-    assert [bool(found._calls) for found in plan._plans[model]] == [False, True]
+    assert [bool(found._calls) for found in model._plans] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
 def test_what_is_not_the_packages_goes_follow_the_rules(make):
     seen, model = train(make, nn.MSELoss(), steps=5)
     assert len(seen) == 5
-    assert not any(found._calls for found in plan._plans[model])
+    assert not any(found._calls for found in model._plans)
     if isinstance(model, Net):
         assert model.calls == 5
 
@@ -237,8 +237,8 @@ def test_large_tensors_are_not_kept(monkeypatch):
         model = model_of("relu")
         step = step_of(model, rows=100)
         step(), step()
-        assert len(plan._plans[model]) == recorded
-        assert any(found._calls for found in plan._plans[model]) == (largest == 200_000)
+        assert len(model._plans) == recorded
+        assert any(found._calls for found in model._plans) == (largest == 200_000)
 
 
 def test_gradients_that_the_optimizer_does_not_reset_add_up():
@@ -272,7 +272,7 @@ def test_a_model_is_let_go_of_at_once():
     model = model_of("relu")
     step = step_of(model)
     step(), step()
-    kept = weakref.ref(plan._plans[model][0]), weakref.ref(model)
+    kept = weakref.ref(model._plans[0]), weakref.ref(model)
     gc.disable()
     try:
         del model, step
@@ -286,7 +286,7 @@ def test_copies_have_no_plans():
     step = step_of(model)
     step(), step()
     copied = copy.deepcopy(model)
-    assert copied not in plan._plans
+    assert not copied._plans
     before = [tensor.clone() for tensor in model.state_dict().values()]
     other = step_of(copied)
     other(), other(), other()

@@ -42,7 +42,8 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_yticks([], minor=True)
-    axes.legend(handles=axes.get_lines())
+    axes.set_ylim(top=6 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(handles=axes.get_lines(), loc="upper center", ncols=3, fontsize="small")
 
 
 @styled

@@ -36,14 +36,16 @@ class Module(ModuleTree):
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
     """
 
+    # What belongs to this very object and not to its state: the calls not yet gone back through
+    # (outputs, tensors to watch, their versions, pullback), and the plans of its training steps.
+    __slots__ = ("_calls", "_plans")
     _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
+    _plans: list[Any]
     _backward_hooks: Mapping["_Handle", Callable[..., Any]] = MappingProxyType({})
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
-        # _calls are those not yet gone back through: outputs, tensors to watch, their versions,
-        # pullback.
-        vars(module)["_calls"] = []
+        module._calls, module._plans = [], []
         return module
 
     def __init_subclass__(cls) -> None:
@@ -217,8 +219,8 @@ class Module(ModuleTree):
         return None if grad is NOT_DIFFERENTIATED else grad
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy shares no pending backward pass, which fills the original's gradients.
-        return {**vars(self), "_calls": []}
+        # A copy shares no pending backward pass and no plan, which fill the original's gradients.
+        return vars(self)
 
 
 class _Handle:
