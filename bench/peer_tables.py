@@ -31,7 +31,7 @@ IMPORT = "import: milliseconds of minifw, after torch"
 
 _TIME = ("us", "us_q1", "us_q3")
 _SPEED = ("speed", "speed_low", "speed_high")
-_VALUE = ("value", "low", "high")
+_VALUE = ("value", "value_low", "value_high")
 _NOISE = ("noise", "noise_low", "noise_high")
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from bench import figures
 from bench.command_line import Parser, at_least, cores, positive, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import OutputFolderError, check_writable, markdown, write_files
 from bench.peer_tables import (
     IMPORT,
     MEMORY,
@@ -303,15 +303,11 @@ def main(argv: list[str] | None = None) -> int:
         sections = _sections(table, claimed, arguments.threads)
         conditions_text = ", ".join(f"{name} {value}" for name, value in conditions.items())
         notes = [*slow, *_notes(arguments, results), f"Run with {conditions_text}."]
-        parts = [
-            f"{title}\n\n{frame.to_markdown(index=False, disable_numparse=True)}"
-            for title, frame in sections.items()
-        ]
-        files: dict[str, Callable[[Path], object]] = {
-            "peers.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
-            "peers.md": lambda path: path.write_text(
-                "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
-            ),
+        parts = [part for title, frame in sections.items() for part in (f"## {title}", frame)]
+        files: dict[str, str | pd.DataFrame | Callable[[Path], object]] = {
+            "peers.csv": table,
+            "peers_claims.csv": claimed,
+            "peers.md": markdown(*parts, *notes),
         }
         if not table.empty:
             files["peers.svg"] = lambda path: figures.save(figures.draw_peers(table), path)

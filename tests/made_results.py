@@ -27,6 +27,7 @@ def write_results(folder: Path, recipes: tuple[str, ...] = RECIPES) -> None:
     save_regions(_regions(recipes), folder / "decision_regions.npz")
     _speed(recipes, rng).to_csv(folder / "speed.csv", index=False)
     _peers().to_csv(folder / "peers.csv", index=False)
+    _claims().to_csv(folder / "peers_claims.csv", index=False)
     for name in ("scaling", "initialisation"):
         figure, axes = plt.subplots(figsize=(9, 4))
         axes.plot([1, 2, 4], rng.random(3), color="black")
@@ -177,3 +178,15 @@ def _peers() -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     frame = frame.assign(us_q1=0.9 * frame["us"], us_q3=1.1 * frame["us"], speed=1.0)
     return frame.assign(speed_low=0.9, speed_high=1.1)
+
+
+def _claims() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "claim": ["network: time of pytorch / minifw", "wide: memory of minifw / pytorch"],
+            "value": [1.9, 0.9],
+            "value_low": [1.8, np.nan],
+            "value_high": [2.0, np.nan],
+            "noise": [1.0, np.nan],
+        }
+    )

@@ -20,7 +20,7 @@ from reference.peers import PEERS, Array, Peer, Trainer
 from reference.stacked_peers import STACKED_PEERS
 
 ROOT = Path(__file__).parents[1]
-FILES = {"peers.csv", "peers.md", "peers.svg"}
+FILES = {"peers.csv", "peers_claims.csv", "peers.md", "peers.svg"}
 SHORT = ["--processes", "1", "--rounds", "2"]
 NETWORK = [*SHORT, "--parts", "network", "--peers", "minifw", "numpy"]
 
@@ -178,7 +178,7 @@ def test_only_the_import_can_be_measured(tmp_path, capsys, monkeypatch):
     printed = json.loads(capsys.readouterr().out)
     assert printed["table"] == []
     (row,) = printed["claims"]
-    assert 30 <= row["low"] <= row["value"] == 32 <= row["high"] <= 34
+    assert 30 <= row["value_low"] <= row["value"] == 32 <= row["value_high"] <= 34
     assert {path.name for path in tmp_path.iterdir()} == FILES - {"peers.svg"}
 
 

@@ -162,7 +162,18 @@ def peers(folder: Path) -> dict[str, Any]:
         "speed": "speed / PyTorch's",
         "cores": "cores kept busy",
     }
-    return {
+    shown: dict[str, Any] = {}
+    path = folder / "peers_claims.csv"
+    if path.is_file():
+        headings_of_claims = {"claim": "claim", "value": "median", "noise": "noise floor"}
+        shown["claims"] = table(
+            read_csv(path, *headings_of_claims),
+            "claims",
+            "What it comes to: medians of the ratios within a round",
+            headings_of_claims,
+            dict.fromkeys(("value", "noise"), two_digits),
+        )
+    return shown | {
         "pictures": pictures,
         "text": paragraphs(folder / "peers.md"),
         "peers": table(rows, "peers", "Time of a training step by peer", headings),
