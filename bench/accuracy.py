@@ -354,7 +354,10 @@ def verdict_sentences(table: pd.DataFrame) -> list[str]:
         )
     else:
         sentences.append(f"Accuracy: {len(equivalent)} of {len(table)} equivalent ({how}).")
-        for kind in ("different", "inconclusive"):
+        too_few = bool(table["difference_std"].isna().all())
+        if too_few:
+            sentences.append(f"Inconclusive: for a verdict at least {FEWEST} seeds are needed.")
+        for kind in () if too_few else ("different", "inconclusive"):
             named = [_described(row) for _, row in table[kinds == kind].iterrows()]
             if named:
                 sentences.append(f"{kind.capitalize()}: {'; '.join(named)}.")

@@ -227,6 +227,9 @@ def test_sentences_say_what_the_table_says():
     needed = accuracy.seeds_needed(table["difference_std"].iloc[-1], 1.0)
     assert f"--seeds {needed}" in mixed
     assert "largest mean difference is 4.00 points (dropout-bce, test)" in mixed
+    few = accuracy.accuracy_statistics(pd.concat([alike, noisy]).query("seed < 2"))
+    said = accuracy.verdict_sentences(few)
+    assert said[1] == "Inconclusive: for a verdict at least 3 seeds are needed."
     shown = accuracy.readable_accuracy(table)
     assert shown["verdict"].tolist() == table["difference_verdict"].tolist()
     assert shown.loc[3, "difference, points"].startswith("-4.00 [")

@@ -47,7 +47,7 @@ def test_exports_every_number_to_the_last_digit(folder, tmp_path, capsys, table,
     with History(folder / FILE) as kept:
         expected = getattr(kept, table)()
     if ending == "csv":
-        read = pd.read_csv(file, dtype={"stack": str}).fillna({"commit": ""})  # without git
+        read = pd.read_csv(file, converters={"stack": str, "commit": str})  # as they stand
     else:
         read = pd.DataFrame(json.loads(file.read_text()))
     assert len(read) == rows
