@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from bench.equivalence.lockstep import lockstep
 from bench.equivalence.verdict import Status
@@ -60,7 +61,12 @@ def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str,
 
     Each is the median over what a turn does of it, so that whatever interrupts it does not count.
     """
-    clock = time.perf_counter
+    synchronize = getattr(torch, torch.device(settings.device).type).synchronize
+
+    def clock() -> float:
+        synchronize()  # a device may still be at work; on a processor this does nothing
+        return time.perf_counter()
+
     with seeded(0):  # outside of fit, PyTorch's Dropout draws from the global generator
         run = _prepare(recipe, framework, settings)
         _, *counted = run.fit(epochs=1 + EPOCHS, measure=False)

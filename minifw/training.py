@@ -151,8 +151,8 @@ def fit(
             minifw's.
 
     Returns:
-        A row an epoch, with "epoch" from 1, "seconds" spent in training steps, "loss" averaged over
-        the samples as they were trained on, "validation_loss" if there are validation data,
+        A row an epoch, with "epoch" from 1, "seconds" that its training steps took, "loss" averaged
+        over the samples as they were trained on, "validation_loss" if there are validation data,
         "train_NAME" and "validation_NAME" for each metric.
 
     Raises:
@@ -199,9 +199,9 @@ def fit(
                 run.done += sizes[-1] / data[0].shape[dim]
                 for callback in callbacks:
                     callback.on_step_end(run)
-            seconds = time.perf_counter() - start
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
             loss = (weights @ torch.stack(losses).cpu().double()).tolist()
+            seconds = time.perf_counter() - start  # a device has finished once its losses are read
             row = {"epoch": len(run.history) + 1, "seconds": seconds, "loss": loss}
             if metrics:
                 measured = evaluate(model, data, metrics, no_grad)

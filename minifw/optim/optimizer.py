@@ -117,9 +117,13 @@ class Optimizer:
         """
         loss = None if closure is None else closure()
         for group in self.param_groups:
-            trained = [p for p in group["params"] if p.grad is not None and p.requires_grad]
+            trained, params, grads = [], [], []
+            for parameter in group["params"]:
+                if parameter.requires_grad and parameter.grad is not None:
+                    trained.append(parameter)
+                    params.append(parameter.data)
+                    grads.append(parameter.grad)
             if trained:
-                params, grads = [p.data for p in trained], [p.grad for p in trained]
                 if group.get("maximize"):
                     grads = list(torch._foreach_neg(grads))
                 self.update(group, trained, params, grads)
