@@ -1,8 +1,9 @@
 """What the command lines share: arguments, one-line errors, tables and progress bars."""
 
 import argparse
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pandas as pd
@@ -29,6 +30,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (--help shows the usage)\n")
+
+    @contextlib.contextmanager
+    def ending(
+        self, *errors: type[Exception], left: str = "earlier results are as they were"
+    ) -> Iterator[None]:
+        """Context that one of ``errors`` ends with exit code 2, and an interrupt with 130."""
+        try:
+            yield
+        except errors as error:
+            self.error(str(error))
+        except KeyboardInterrupt:
+            self.exit(130, f"{self.prog}: interrupted; {left}\n")
 
 
 def at_least(smallest: int) -> Callable[[str], int]:

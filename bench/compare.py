@@ -64,7 +64,7 @@ QUICK_EPOCHS = 20
 ROUNDS, QUICK_ROUNDS = 21, 6  # of fewer than 6 there is no interval
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="compare.py",
         description=__doc__,
@@ -250,19 +250,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--baseline compares minifw's speed with PyTorch's: leave out --frameworks")
     arguments.seeds = arguments.seeds or (2 if arguments.quick else 20)
     arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
-    try:
+    refused = OutputFolderError, BaselineError, HistoryError, ClusterError, UnreadableFileError
+    with parser.ending(*refused, left="the same command goes on from the runs that are done"):
         return _compare(arguments, out, log)
-    except (
-        OutputFolderError,
-        BaselineError,
-        HistoryError,
-        ClusterError,
-        UnreadableFileError,
-    ) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("compare.py: interrupted; the same command goes on from the runs that are done")
-        return 130
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ ALIKE = [
 ]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="history.py",
         description=__doc__,
@@ -89,26 +89,23 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--export: expected a name that ends in .csv or .json, got {str(export)!r}")
     if not path.is_file():
         parser.error(f"there is no history {str(path)!r}: compare.py makes it; see --output-dir")
-    try:
-        with History(path) as history:
-            if export:
-                check_writable(export.parent)
-                table: pd.DataFrame = getattr(history, arguments.table)()
-                write_files(
-                    export.parent,
-                    {
-                        export.name: lambda file: (
-                            table.to_csv(file, index=False)
-                            if export.suffix == ".csv"
-                            else file.write_text(json.dumps(records(table), indent=1) + "\n")
-                        )
-                    },
-                )
-                out.print(f"{len(table)} rows of {arguments.table}: {export}", highlight=False)
-                return 0
-            listed = _listed(history.runs())
-    except (HistoryError, OutputFolderError) as error:
-        parser.error(str(error))
+    with parser.ending(HistoryError, OutputFolderError), History(path) as history:
+        if export:
+            check_writable(export.parent)
+            table: pd.DataFrame = getattr(history, arguments.table)()
+            write_files(
+                export.parent,
+                {
+                    export.name: lambda file: (
+                        table.to_csv(file, index=False)
+                        if export.suffix == ".csv"
+                        else file.write_text(json.dumps(records(table), indent=1) + "\n")
+                    )
+                },
+            )
+            out.print(f"{len(table)} rows of {arguments.table}: {export}", highlight=False)
+            return 0
+        listed = _listed(history.runs())
     if arguments.json:
         print(json.dumps(records(listed), indent=2))
     else:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench import initialisation_tables as tables
 from bench.command_line import Parser, at_least, cores, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import OutputFolderError, check_writable, markdown, records, write_files
 from bench.provenance import provenance
 from bench.sweep import STACK
 from reference.frameworks import FRAMEWORKS
@@ -149,7 +149,7 @@ def _runs(tasks: list[Task], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
     yield from parallel(delayed(_do)(task, epochs) for task in tasks)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="initialisation.py",
         description=__doc__,
@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
     seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS)
     epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else RECIPE.epochs)
-    try:
+    with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         tasks, parts = _tasks(seeds), []
         with progress_bar(log, "runs") as progress:
@@ -193,35 +193,24 @@ def main(argv: list[str] | None = None) -> int:
         notes = tables.conclusions(cells, contrasts)
         conditions = {"seeds": seeds, "epochs": epochs, **provenance()}
         shown = [tables.readable_cells(cells), tables.readable_contrasts(contrasts)]
-        text = [frame.to_markdown(index=False, disable_numparse=True) for frame in shown]
         tried = [f"- {name}: {variant.summary}." for name, variant in VARIANTS.items()]
         made = "Made with " + ", ".join(f"{k} {v}" for k, v in conditions.items() if v) + "."
-        page = [*notes, *text, "\n".join(tried), made]
         write_files(
             arguments.output_dir,
             {
-                "initialisation.csv": lambda path: cells.to_csv(path, index=False),
-                "initialisation_contrasts.csv": lambda path: contrasts.to_csv(path, index=False),
-                "initialisation_curves.csv": lambda path: curves.to_csv(
-                    path, index=False, float_format="%.6g"
-                ),
-                "initialisation.md": lambda path: path.write_text(
-                    "\n\n".join(page) + "\n", encoding="utf-8"
-                ),
+                "initialisation.csv": cells,
+                "initialisation_contrasts.csv": contrasts,
+                "initialisation_curves.csv": curves,
+                "initialisation.md": markdown(*notes, *shown, "\n".join(tried), made),
                 "initialisation.svg": lambda path: tables.draw(curves, path),
             },
         )
-    except OutputFolderError as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("initialisation.py: interrupted; earlier results are as they were")
-        return 130
     if arguments.json:
         printed = {
             "conditions": conditions,
             "conclusions": notes,
-            "cells": json.loads(cells.to_json(orient="records")),
-            "contrasts": json.loads(contrasts.to_json(orient="records")),
+            "cells": records(cells),
+            "contrasts": records(contrasts),
         }
         print(json.dumps(printed, indent=2))
     else:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["OutputFolderError", "check_writable", "markdown", "records", "write_files"]
+__all__ = ["Content", "OutputFolderError", "check_writable", "markdown", "records", "write_files"]
 
+# Of a file: a text, a table, or what writes it.
 Content = str | pd.DataFrame | Callable[[Path], object]
 
 

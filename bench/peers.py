@@ -8,7 +8,6 @@ threads; no time is shown of a peer whose weights are not PyTorch's after some e
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +19,7 @@ from rich.console import Console
 
 from bench import figures
 from bench.command_line import Parser, at_least, cores, positive, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, markdown, write_files
+from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from bench.peer_tables import (
     IMPORT,
     MEMORY,
@@ -67,7 +66,7 @@ QUICK_STACKS = (1, 8, 32)
 WIDTH, WIDE_BATCH, WIDE_LAYERS = 1024, 1024, 3
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="peers.py",
         description=__doc__,
@@ -294,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
         "processes": arguments.processes,
         "rounds": arguments.rounds,
     }
-    try:
+    with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         results = _run(arguments, _settings(arguments), log)
         table = summarise(results.turns)
@@ -304,7 +303,7 @@ def main(argv: list[str] | None = None) -> int:
         conditions_text = ", ".join(f"{name} {value}" for name, value in conditions.items())
         notes = [*slow, *_notes(arguments, results), f"Run with {conditions_text}."]
         parts = [part for title, frame in sections.items() for part in (f"## {title}", frame)]
-        files: dict[str, str | pd.DataFrame | Callable[[Path], object]] = {
+        files: dict[str, Content] = {
             "peers.csv": table,
             "peers_claims.csv": claimed,
             "peers.md": markdown(*parts, *notes),
@@ -312,17 +311,12 @@ def main(argv: list[str] | None = None) -> int:
         if not table.empty:
             files["peers.svg"] = lambda path: figures.save(figures.draw_peers(table), path)
         write_files(arguments.output_dir, files)
-    except OutputFolderError as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("peers.py: interrupted; earlier results are as they were")
-        return 130
     if arguments.json:
         printed = {
             "conditions": conditions,
             "verified": not results.failures,
-            "claims": json.loads(claimed.to_json(orient="records")),
-            "table": json.loads(table.to_json(orient="records")),
+            "claims": records(claimed),
+            "table": records(table),
             "notes": notes,
         }
         print(json.dumps(printed, indent=2))

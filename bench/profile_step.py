@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 
 from bench.command_line import Parser, at_least, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from bench.recording import record_calls, record_operations
 from bench.timing import in_fresh_process, interleave
 from minifw.data import batches
@@ -44,7 +44,7 @@ REST = "rest: Python, and autograd if there is one"
 REPEATS = 20  # of a step, or of all calls; a call is made ten times as often
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="profile_step.py",
         description=__doc__,
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
     rounds = arguments.rounds or (5 if arguments.quick else 51)
-    try:
+    with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         with progress_bar(log, "frameworks") as progress:
             tables = [
@@ -167,27 +167,17 @@ def main(argv: list[str] | None = None) -> int:
             ]
         table = pd.concat(tables, ignore_index=True)
         notes = _notes(arguments.recipe, rounds)
-        text = _readable(table).to_markdown(index=False, disable_numparse=True)
-        write_files(
-            arguments.output_dir,
-            {
-                "profile.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
-                "profile.md": lambda path: path.write_text(
-                    text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
-                ),
-            },
-        )
-    except OutputFolderError as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("profile_step.py: interrupted; earlier results are as they were")
-        return 130
+        files: dict[str, Content] = {
+            "profile.csv": table,
+            "profile.md": markdown(_readable(table), *notes),
+        }
+        write_files(arguments.output_dir, files)
     if arguments.json:
         printed = {
             "recipe": arguments.recipe,
             "torch": torch.__version__,
             "rounds": rounds,
-            "table": json.loads(table.to_json(orient="records")),
+            "table": records(table),
         }
         print(json.dumps(printed, indent=2))
     else:

@@ -78,7 +78,7 @@ def write_report(folder: Path) -> None:
     write_files(folder, {PAGE: lambda path: path.write_text(page, encoding="utf-8")})
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="report.py",
         description=__doc__,
@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     folder = parser.parse_args(argv).output_dir
-    try:
+    refused = OutputFolderError, NothingToReportError, UnreadableFileError
+    with parser.ending(*refused, left="an earlier page is as it was"):
         if not folder.is_dir():
             raise OutputFolderError(
                 f"cannot write to the output folder {str(folder)!r} (there is no such folder); "
@@ -104,11 +105,6 @@ def main(argv: list[str] | None = None) -> int:
             )
         check_writable(folder)
         write_report(folder)
-    except (OutputFolderError, NothingToReportError, UnreadableFileError) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        Console(stderr=True).print("report.py: interrupted; an earlier page is as it was")
-        return 130
     Console().print(f"Page: {folder / PAGE}", highlight=False, soft_wrap=True)
     return 0
 

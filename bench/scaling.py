@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from bench import figures
 from bench.command_line import Parser, at_least, cores, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from bench.provenance import provenance
 from bench.scaling_timing import DISK, MEASURED, matrix_product_peak, measure
 from bench.timing import readable_ratio, readable_times, threads
@@ -47,7 +47,7 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="scaling.py",
         description=__doc__,
@@ -209,7 +209,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.max_step = arguments.max_step or (2 if arguments.quick else 50)
     if arguments.threads > cores():
         parser.error(f"--threads: at most one for each of the {cores()} cores")
-    try:
+    with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         table, peak = _run(arguments, log)
         overhead = _overhead(table)
@@ -218,34 +218,24 @@ def main(argv: list[str] | None = None) -> int:
         notes = _notes(arguments, peak)
         notes.append("Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".")
         sections = [_readable(table), _readable_overhead(overhead)]
-        parts = [part.to_markdown(index=False, disable_numparse=True) for part in sections]
-        files: dict[str, Callable[[Path], object]] = {
-            "scaling.csv": lambda path: table.to_csv(path, index=False, float_format="%.6g"),
-            "scaling_overhead.csv": lambda path: overhead.to_csv(
-                path, index=False, float_format="%.6g"
-            ),
-            "scaling.md": lambda path: path.write_text(
-                "\n\n".join([*parts, *notes]) + "\n", encoding="utf-8"
-            ),
+        files: dict[str, Content] = {
+            "scaling.csv": table,
+            "scaling_overhead.csv": overhead,
+            "scaling.md": markdown(*sections, *notes),
         }
         if table["ratio"].notna().any():
             files["scaling.svg"] = lambda path: figures.save(
                 figures.draw_scaling(table, peak), path
             )
         write_files(arguments.output_dir, files)
-    except OutputFolderError as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("scaling.py: interrupted; earlier results are as they were")
-        return 130
     wrong = table["wrong"].astype(bool).any()
     if arguments.json:
         printed = {
             "conditions": conditions,
             "verified": not wrong,
             "peak_flop_s": peak,
-            "table": json.loads(table.to_json(orient="records")),
-            "overhead": json.loads(overhead.to_json(orient="records")),
+            "table": records(table),
+            "overhead": records(overhead),
             "notes": notes,
         }
         print(json.dumps(printed, indent=2))

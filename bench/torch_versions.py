@@ -16,7 +16,7 @@ from rich.console import Console
 
 from bench.command_line import Parser, print_table
 from bench.equivalence.example import DTYPES
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import Content, OutputFolderError, check_writable, markdown, write_files
 from reference.torch_changes import CHANGES
 
 __all__ = ["main", "read_versions"]
@@ -36,7 +36,7 @@ class NoVersionsError(ValueError):
     """The folder holds no version, or one that is not whole."""
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="torch_versions.py",
         description=__doc__,
@@ -136,22 +136,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    try:
+    with parser.ending(NoVersionsError, OutputFolderError):
         table = read_versions(arguments.folder)
         check_writable(arguments.output_dir)
-    except (NoVersionsError, OutputFolderError) as error:
-        parser.error(str(error))
     shown, notes = _readable(table), _notes(table)
-    text = shown.to_markdown(index=False, disable_numparse=True)
-    write_files(
-        arguments.output_dir,
-        {
-            "torch_versions.csv": lambda path: table.to_csv(path, index=False),
-            "torch_versions.md": lambda path: path.write_text(
-                "\n\n".join([text, *notes]) + "\n", encoding="utf-8"
-            ),
-        },
-    )
+    files: dict[str, Content] = {
+        "torch_versions.csv": table,
+        "torch_versions.md": markdown(shown, *notes),
+    }
+    write_files(arguments.output_dir, files)
     if arguments.json:
         print(table.to_json(orient="records", indent=2))
     else:

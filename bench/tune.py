@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from rich.console import Console
 
 from bench.command_line import Parser, at_least, cores, print_table, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import OutputFolderError, check_writable, markdown, records, write_files
 from minifw.data import k_fold
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import POINTS, SEARCHES
@@ -48,7 +48,7 @@ class Task:
     fold: int
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="tune.py",
         description=__doc__,
@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         for setting in product(*search.grid.values())
         for fold in range(arguments.folds)
     ]
-    try:
+    with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         rows = []
         with progress_bar(log, "runs") as progress:
@@ -195,27 +195,15 @@ def main(argv: list[str] | None = None) -> int:
             f"Best: {_named(best)}; {has}.",
             "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".",
         ]
-        text = _readable(arguments.recipe, table).to_markdown(index=False, disable_numparse=True)
-        write_files(
-            arguments.output_dir,
-            {
-                f"tuning-{arguments.recipe}.csv": lambda path: table.to_csv(path, index=False),
-                f"tuning-{arguments.recipe}.md": lambda path: path.write_text(
-                    text + "\n\n" + "\n\n".join(notes) + "\n", encoding="utf-8"
-                ),
-            },
-        )
-    except OutputFolderError as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("tune.py: interrupted; earlier results are as they were")
-        return 130
+        text = markdown(_readable(arguments.recipe, table), *notes)
+        name = f"tuning-{arguments.recipe}"
+        write_files(arguments.output_dir, {f"{name}.csv": table, f"{name}.md": text})
     if arguments.json:
         printed = {
             "conditions": conditions,
             "best": best,
             "chosen": search.chosen,
-            "table": json.loads(table.to_json(orient="records")),
+            "table": records(table),
         }
         print(json.dumps(printed, indent=2))
     else:

@@ -35,7 +35,7 @@ from bench.equivalence.units import UNITS
 from bench.equivalence.verification import CHECK_NAMES
 from bench.equivalence.witnesses import WITNESSES
 from bench.kill_matrix import KillMatrix, kill_matrix
-from bench.output import OutputFolderError, check_writable, write_files
+from bench.output import OutputFolderError, check_writable, markdown, write_files
 from reference.cases import CASES
 from reference.recipes import RECIPES
 
@@ -73,7 +73,7 @@ LOCKSTEP_EPOCHS = 20
 RUNS = [(recipe, dtype) for recipe in RECIPES for dtype in QUICK_DTYPES]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(
         prog="verify.py",
         description=__doc__,
@@ -240,7 +240,7 @@ def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
         form = "{:.0%}" if str(name).startswith("power") else "{:.2g}"
         frame[name] = ["" if math.isnan(value) else form.format(value) for value in frame[name]]
     if as_markdown:
-        print(frame.to_markdown(index=False, disable_numparse=True) + "\n")
+        print(markdown(frame))
     else:
         print_table(out, frame, sections=False)
 
@@ -334,10 +334,8 @@ def _write(folder: Path, reports: list[Report]) -> None:
     write_files(
         folder,
         {
-            "verification.csv": lambda path: table.to_csv(path, index=False),
-            "verification.md": lambda path: path.write_text(
-                by_class(reports).to_markdown(index=False, disable_numparse=True) + "\n", "utf-8"
-            ),
+            "verification.csv": table,
+            "verification.md": markdown(by_class(reports)),
         },
     )
 
@@ -355,7 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.without += [name for name in CHECK_NAMES if name not in QUICK_CHECKS]
     if arguments.max_examples is None:
         arguments.max_examples = 0 if arguments.quick else 200 if arguments.subject else 20
-    try:
+    with parser.ending(UsageError, OutputFolderError):
         if arguments.output_dir:
             check_writable(arguments.output_dir)
         if arguments.subject:
@@ -375,11 +373,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from bench.kill_results import write_kill_matrix  # which imports matplotlib
 
                 write_kill_matrix(matrix, arguments.output_dir)
-    except (UsageError, OutputFolderError) as error:
-        parser.error(str(error))
-    except KeyboardInterrupt:
-        log.print("verify.py: interrupted; earlier results are as they were")
-        return 130
     return 0 if good else 1
 
 

@@ -183,7 +183,9 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(tmp_path, capsys, monkeypat
 
     monkeypatch.setattr(command_line.module, command_line.work, interrupt)
     arguments = [*shlex.split(command_line.short), "--output-dir", str(tmp_path)]
-    assert command_line.module.main(arguments) == 130
+    with pytest.raises(SystemExit) as stop:
+        command_line.module.main(arguments)
+    assert stop.value.code == 130
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 

@@ -147,7 +147,9 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
     train = resume.train
     monkeypatch.setattr(resume, "train", interrupted)
     arguments = [*SHORT, "--output-dir", str(tmp_path)]
-    assert compare.main(arguments) == 130
+    with pytest.raises(SystemExit) as stop:
+        compare.main(arguments)
+    assert stop.value.code == 130
     assert "goes on" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     monkeypatch.undo()
