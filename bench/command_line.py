@@ -3,25 +3,26 @@
 import argparse
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 __all__ = [
     "Parser",
     "at_least",
+    "consoles",
     "cores",
     "device",
     "percent",
     "positive",
-    "print_table",
     "progress_bar",
+    "show",
 ]
 
 
@@ -100,16 +101,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def print_table(console: Console, frame: pd.DataFrame, sections: bool = True) -> None:
-    """Print ``frame``; if in ``sections``, with a line wherever its first column changes."""
-    table = Table(*map(escape, frame.columns))
-    before = None
-    for _, row in frame.iterrows():
-        if sections and before is not None and before != row.iloc[0]:
+def consoles() -> tuple[Console, Console]:
+    """Standard output, wide enough for all tables if it is no terminal, and standard error."""
+    return Console(width=None if sys.stdout.isatty() else 180), Console(stderr=True)
+
+
+def show(console: Console, *parts: str | pd.DataFrame) -> None:
+    """Print texts and tables, these with lines between the groups of their first columns."""
+    for part in parts:
+        printed = part if isinstance(part, str) else _table(part)
+        console.print(printed, highlight=False, markup=False)
+
+
+def _table(frame: pd.DataFrame) -> Table:
+    table = Table(*map(str, frame.columns))
+    first = frame.iloc[:, 0]
+    starts = first != first.shift()
+    grouped = starts.sum() == first.nunique() < len(frame)
+    for (_, row), start in zip(frame.iterrows(), starts, strict=True):
+        if grouped and start:
             table.add_section()
-        table.add_row(*(escape(str(value)) for value in row))
-        before = row.iloc[0]
-    console.print(table)
+        table.add_row(*map(str, row))
+    return table
 
 
 def progress_bar(console: Console, unit: str) -> Progress:

@@ -18,12 +18,13 @@ from bench.cluster import ClusterError
 from bench.command_line import (
     Parser,
     at_least,
+    consoles,
     cores,
     device,
     percent,
     positive,
-    print_table,
     progress_bar,
+    show,
 )
 from bench.comparison import Comparison
 from bench.output import OutputFolderError, check_writable, markdown, records
@@ -122,7 +123,7 @@ def _list_recipes(console: Console, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        print_table(console, pd.DataFrame(rows))
+        show(console, pd.DataFrame(rows))
 
 
 def _time(
@@ -228,11 +229,7 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
     if arguments.json:
         print(json.dumps(values, indent=2))
     else:
-        for frame in shown:
-            print_table(out, frame)
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Page, tables and figures: {arguments.output_dir}", highlight=False)
+        show(out, *shown, *notes, f"Page, tables and figures: {arguments.output_dir}")
     return 1 if not comparison.same else 3 if regressions else 0
 
 
@@ -240,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    out, log = consoles()
     if arguments.list:
         _list_recipes(out, arguments.json)
         return 0

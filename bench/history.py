@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 
-from bench.command_line import Parser, print_table
+from bench.command_line import Parser, consoles, show
 from bench.output import OutputFolderError, check_writable, records, write_files
 from bench.store import FILE, History, HistoryError
 
@@ -83,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out = Console(width=None if sys.stdout.isatty() else 180)
+    out, _ = consoles()
     path, export = arguments.output_dir / FILE, arguments.export
     if export and export.suffix not in FORMATS:
         parser.error(f"--export: expected a name that ends in .csv or .json, got {str(export)!r}")
@@ -103,13 +102,13 @@ def main(argv: list[str] | None = None) -> int:
                     )
                 },
             )
-            out.print(f"{len(table)} rows of {arguments.table}: {export}", highlight=False)
+            show(out, f"{len(table)} rows of {arguments.table}: {export}")
             return 0
         listed = _listed(history.runs())
     if arguments.json:
         print(json.dumps(records(listed), indent=2))
     else:
-        print_table(out, _readable(listed))
+        show(out, _readable(listed))
     return 0
 
 

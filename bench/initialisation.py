@@ -13,10 +13,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
-from rich.console import Console
 
 from bench import initialisation_tables as tables
-from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
 from bench.output import OutputFolderError, check_writable, markdown, records, write_files
 from bench.provenance import provenance
 from bench.sweep import STACK
@@ -175,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    out, log = consoles()
     seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else SEEDS)
     epochs = arguments.epochs or (QUICK_EPOCHS if arguments.quick else RECIPE.epochs)
     with parser.ending(OutputFolderError):
@@ -214,11 +213,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        for frame in shown:
-            print_table(out, frame)
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Tables and picture: {arguments.output_dir}", highlight=False)
+        show(out, *shown, *notes, f"Tables and picture: {arguments.output_dir}")
     return 0
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 from rich.console import Console
 
 from bench import figures
-from bench.command_line import Parser, at_least, cores, positive, print_table, progress_bar
+from bench.command_line import Parser, at_least, consoles, cores, positive, progress_bar, show
 from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from bench.peer_tables import (
     IMPORT,
@@ -122,7 +122,7 @@ def _list_peers(console: Console, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        print_table(console, pd.DataFrame(rows))
+        show(console, pd.DataFrame(rows))
 
 
 def _settings(arguments: argparse.Namespace) -> list[Setting]:
@@ -277,7 +277,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    out, log = consoles()
     if arguments.list:
         _list_peers(out, arguments.json)
         return 0
@@ -321,12 +321,8 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        for title, frame in sections.items():
-            out.print(title, highlight=False)
-            print_table(out, frame, sections=False)
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Tables and picture: {arguments.output_dir}", highlight=False)
+        titled = [part for section in sections.items() for part in section]
+        show(out, *titled, *notes, f"Tables and picture: {arguments.output_dir}")
     return 1 if results.failures else 3 if slow else 0
 
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from rich.console import Console
 
-from bench.command_line import Parser, at_least, print_table, progress_bar
+from bench.command_line import Parser, at_least, consoles, progress_bar, show
 from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from bench.recording import record_calls, record_operations
 from bench.timing import in_fresh_process, interleave
@@ -156,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    out, log = consoles()
     rounds = arguments.rounds or (5 if arguments.quick else 51)
     with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
@@ -181,10 +180,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        print_table(out, _readable(table))
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Tables: {arguments.output_dir}", highlight=False)
+        show(out, _readable(table), *notes, f"Tables: {arguments.output_dir}")
     return 0
 
 

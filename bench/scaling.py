@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import figures
-from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
 from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from bench.provenance import provenance
 from bench.scaling_timing import DISK, MEASURED, matrix_product_peak, measure
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 180), Console(stderr=True)
+    out, log = consoles()
     arguments.rounds = arguments.rounds or (7 if arguments.quick else 15)
     arguments.max_step = arguments.max_step or (2 if arguments.quick else 50)
     if arguments.threads > cores():
@@ -240,11 +240,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        for section in sections:
-            print_table(out, section)
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Tables and picture: {arguments.output_dir}", highlight=False)
+        show(out, *sections, *notes, f"Tables and picture: {arguments.output_dir}")
     return 1 if wrong else 0
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 
-from bench.command_line import Parser, print_table
+from bench.command_line import Parser, consoles, show
 from bench.equivalence.example import DTYPES
 from bench.output import Content, OutputFolderError, check_writable, markdown, write_files
 from reference.torch_changes import CHANGES
@@ -60,7 +59,8 @@ def _read(folder: Path) -> dict[str, Any]:
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
     verification = pd.read_csv(folder / "verification.csv")
     comparison = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
-    speedups = [row["speedup"] for row in comparison["table"] if row["framework"] == "minifw"]
+    speed = pd.DataFrame(comparison["speed"])
+    ratios = speed.loc[speed["part"] == "epoch", "ratio"]
     return {
         "torch": comparison["provenance"]["torch"],
         "tests passed": counts["tests"] - sum(counts[n] for n in ("failures", "errors", "skipped")),
@@ -69,9 +69,9 @@ def _read(folder: Path) -> dict[str, Any]:
         "units verified": int((verification["status"] == "PASSED").sum()),
         "not passed": int((verification["status"] != "PASSED").sum()),
         **{f"error in {dtype}": verification[f"of bound in {dtype}"].max() for dtype in DTYPES},
-        "slowest speedup": min(speedups),
-        "median speedup": pd.Series(speedups).median(),
-        "fastest speedup": max(speedups),
+        "smallest ratio": ratios.min(),
+        "median ratio": ratios.median(),
+        "largest ratio": ratios.max(),
         "processor": comparison["provenance"]["processor"],
         "date": comparison["provenance"]["date"],
     }
@@ -99,7 +99,9 @@ def read_versions(folder: Path) -> pd.DataFrame:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """The table for people."""
-    shares = {name: table[name].map("{:.0%}".format) for name in table if "error in" in str(name)}
+    errors = table.filter(like="error in").map(
+        lambda share: "" if pd.isna(share) else f"{share:.0%}"
+    )
     return pd.DataFrame(
         {
             "torch": table["torch"],
@@ -108,10 +110,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "skipped": table["skipped"],
             "verified": table["units verified"],
             "not passed": table["not passed"],
-            **shares,
-            "speed / PyTorch's": [
-                f"{row['median speedup']:.2f} ({row['slowest speedup']:.2f} to "
-                f"{row['fastest speedup']:.2f})"
+            **errors,
+            "PyTorch / minifw": [
+                f"{row['median ratio']:.2f} ({row['smallest ratio']:.2f} to "
+                f"{row['largest ratio']:.2f})"
                 for _, row in table.iterrows()
             ],
         }
@@ -122,8 +124,9 @@ def _notes(table: pd.DataFrame) -> list[str]:
     """What the table means, and what was left out of which version."""
     return [
         "An error is the largest of all verdicts, as a share of what rounding explains in that "
-        "example. Speed is the median over the recipes, with the slowest and the fastest, of a "
-        f"short run on {table['processor'].iloc[0]}, {table['date'].iloc[0]}.",
+        "example. PyTorch / minifw is how many times as long an epoch takes PyTorch: the median "
+        "over the recipes, with the smallest and the largest, of a short run on "
+        f"{table['processor'].iloc[0]}, {table['date'].iloc[0]}.",
         *(
             f"Not in {'.'.join(map(str, change.missing_in))} and earlier, so not compared there: "
             f"{change.what}."
@@ -148,10 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.json:
         print(table.to_json(orient="records", indent=2))
     else:
-        out = Console(width=None if sys.stdout.isatty() else 140)
-        print_table(out, shown, sections=False)
-        for note in notes:
-            out.print(note, highlight=False)
+        show(consoles()[0], shown, *notes)
     return 1 if (table[["failed", "not passed"]] > 0).any(axis=None) else 0
 
 

@@ -14,7 +14,7 @@ import torch
 from joblib import Parallel, delayed
 from rich.console import Console
 
-from bench.command_line import Parser, at_least, cores, print_table, progress_bar
+from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
 from bench.output import OutputFolderError, check_writable, markdown, records, write_files
 from minifw.data import k_fold
 from reference.frameworks import FRAMEWORKS
@@ -84,7 +84,7 @@ def _list_grids(console: Console, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        print_table(console, pd.DataFrame(rows))
+        show(console, pd.DataFrame(rows))
 
 
 def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[str, float]:
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 140), Console(stderr=True)
+    out, log = consoles()
     if arguments.list:
         _list_grids(out, arguments.json)
         return 0
@@ -207,10 +207,8 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        print_table(out, _readable(arguments.recipe, table), sections=False)
-        for note in notes:
-            out.print(note, highlight=False)
-        out.print(f"Table: {arguments.output_dir}", highlight=False)
+        readable = _readable(arguments.recipe, table)
+        show(out, readable, *notes, f"Table: {arguments.output_dir}")
     return 0
 
 

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from rich.console import Console
 
 import minifw
-from bench.command_line import Parser, at_least, cores, device, print_table, progress_bar
+from bench.command_line import Parser, at_least, consoles, cores, device, progress_bar, show
 from bench.equivalence import (
     Comparison,
     Report,
@@ -242,7 +242,7 @@ def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
     if as_markdown:
         print(markdown(frame))
     else:
-        print_table(out, frame, sections=False)
+        show(out, frame)
 
 
 def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
@@ -254,8 +254,7 @@ def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
             said[witness] = ["" if pd.isna(value) else f"{value:.9g}" for value in said[witness]]
         _print_frame(out, said, as_markdown)
     if report.gradcheck is not None:
-        said_of_it = report.gradcheck or "no objection"
-        out.print(f"torch.autograd.gradcheck: {said_of_it}", highlight=False)
+        show(out, f"torch.autograd.gradcheck: {report.gradcheck or 'no objection'}")
 
 
 def _list(as_json: bool) -> None:
@@ -301,7 +300,7 @@ def _conclude(
     _print_frame(out, table, arguments.markdown)
     for report in bad:
         out.print(str(report), highlight=False, markup=False, soft_wrap=True)
-    out.print(str(certificate), highlight=False, markup=False)
+    show(out, str(certificate))
     if matrix:
         _print_frame(out, matrix.faults(), arguments.markdown)
         _print_frame(out, matrix.checks(), arguments.markdown)
@@ -324,8 +323,7 @@ def _conclude(
             f"False alarms: {len(bad)} of {len(reports)}.",
             f"Checks that kill no fault that another does not: {', '.join(matrix.redundant())}.",
         ]
-    for line in conclusion:
-        out.print(line, highlight=False, markup=False)
+    show(out, *conclusion)
     return good
 
 
@@ -344,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    out, log = Console(width=None if sys.stdout.isatty() else 160), Console(stderr=True)
+    out, log = consoles()
     if arguments.list:
         _list(arguments.json)
         return 0

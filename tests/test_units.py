@@ -71,3 +71,7 @@ def test_numbers_are_compared_entry_by_entry() -> None:
     assert "PASSED" == compare("rates", [1 + 1e-13], [1.0], 1e-12).status
     assert "FAILED" == compare("rates", [1 + 1e-11], [1.0], 1e-12).status
     assert "FAILED" == compare("rates", [1.0], [1.0, 1.0]).status
+    nearest = compare("rates", [1.0, 2 + 1e-13, 3.0], [1.0, 2.0, 3.0], 1e-12)
+    assert ("PASSED", (1,)) == (nearest.status, nearest.where)
+    assert "FAILED" == compare("rates", [5.0], [float("inf")], 1e-12).status
+    assert "FAILED" == compare("rates", [float("-inf")], [float("inf")], 1e-12).status

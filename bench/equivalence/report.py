@@ -194,7 +194,7 @@ def by_row(reports: Sequence[Report]) -> pd.DataFrame:
             **{
                 f"{name} in {dtype}": max(
                     (getattr(v, of) for v in report.verdicts if v.example.dtype == dtype),
-                    default=0.0,
+                    default=math.nan,
                 )
                 for name, of in (("ULP", "ulp"), ("of bound", "share"))
                 for dtype in DTYPES

@@ -90,13 +90,12 @@ def compare(
         return Verdict(tensor, Status.PASSED, example=example)
     here, there = actual.double(), expected.double()
     allowed = there.abs() * relative + (torch.finfo(torch.float64).eps if relative else 0.0)
-    error = (here - there).abs()
+    allowed = allowed.masked_fill(~there.isfinite(), 0.0)  # what is infinite is so on both sides
     same = (here == there) | (here.isnan() & there.isnan())
-    wrong = ~same & ~(error <= allowed)
-    error = error.masked_fill(same, 0.0)
-    place = torch.unravel_index(
-        (error.nan_to_num(torch.inf) * wrong).nan_to_num(0.0).argmax(), error.shape
-    )
+    error = (here - there).abs().masked_fill(same, 0.0)
+    wrong = ~(error <= allowed)
+    nearest = (error / allowed).nan_to_num(torch.inf).masked_fill(same, 0.0)
+    place = torch.unravel_index(nearest.argmax(), error.shape)
     where = tuple(int(index) for index in place)
     largest = there[there.isfinite()].abs().max().item() if there.isfinite().any() else 0.0
     absolute = error[where].item()
