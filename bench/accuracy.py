@@ -27,6 +27,7 @@ __all__ = [
     "prediction_interval",
     "readable_accuracy",
     "readable_interval",
+    "readable_range",
     "seeds_needed",
     "tost",
     "tost_power",
@@ -334,13 +335,18 @@ def readable_accuracy(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def readable_range(numbers: "pd.Series[int]") -> str:
+    """The smallest and the largest, or the only one."""
+    smallest, largest = numbers.min(), numbers.max()
+    return f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+
+
 def verdict_sentences(table: pd.DataFrame) -> list[str]:
     """What the table of :func:`accuracy_statistics` comes to, in sentences."""
     if not table["difference_seeds"].any():
         return ["Accuracy: no seed was run on both frameworks: nothing is compared."]
     margin = f"{table['margin'].iloc[0]:g}"
-    seeds = sorted(set(table["difference_seeds"]))
-    numbers = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    numbers = readable_range(table["difference_seeds"])
     how = f"margin {margin} points, two one-sided t-tests at 5 %, {numbers} seeds"
     kinds = table["difference_verdict"]
     equivalent = table[kinds == "equivalent"]

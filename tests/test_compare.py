@@ -73,6 +73,16 @@ def test_classes_and_normalised_inputs_are_drawn_in_the_unit_square(tmp_path, ca
     assert inside.mean() == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_chaotic_recipe_has_seeds_of_its_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare, "SEEDS", 2)
+    monkeypatch.setattr(compare, "CHAOTIC", {"xavier-tanh": 3})
+    arguments = ["--recipes", "relu-mse", "xavier-tanh", "--epochs", "1", "--rounds", "2"]
+    assert compare.main([*arguments, "--jobs", "1", "--output-dir", str(tmp_path)]) == 0
+    accuracy = pd.read_csv(tmp_path / "accuracy.csv")
+    assert accuracy["difference_seeds"].tolist() == [2, 2, 3, 3]
+    assert "2 to 3 seeds" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("framework", ["minifw", "pytorch"])
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_regions_are_those_of_runs_of_so_many_epochs(framework, seeds):

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench import figures
+from bench.accuracy import readable_range
 from bench.page.files import UnreadableFileError, paragraphs, read_csv
 from bench.page.tables import p_value, percent, points, table, two_digits
 from bench.regions import load_regions
@@ -61,7 +62,7 @@ def accuracy(folder: Path) -> dict[str, Any]:
         "counts": rows["difference_verdict"].value_counts().to_dict(),
         "rows": len(rows),
         "recipes": rows["recipe"].nunique(),
-        "seeds": (int(rows["difference_seeds"].min()), int(rows["difference_seeds"].max())),
+        "seeds": readable_range(rows["difference_seeds"]),
         "farthest": float(rows["difference"].abs().max()),
         "pictures": pictures,
         "text": paragraphs(folder / "accuracy.md"),
@@ -124,7 +125,10 @@ def curves(folder: Path) -> dict[str, Any]:
                 f"{recipe}: training loss and validation accuracy over the epochs. {said}.",
             )
         )
-    return {"pictures": pictures, "seeds": int(averages["seeds"].max())}
+    return {
+        "pictures": pictures,
+        "seeds": readable_range(averages.groupby("recipe")["seeds"].max()),
+    }
 
 
 def regions(folder: Path) -> dict[str, Any]:

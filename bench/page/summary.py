@@ -58,11 +58,10 @@ def _accurate(shown: Mapping[str, Mapping[str, Any]]) -> Answer:
     tested = shown["accuracy"]
     counts = tested["counts"]
     equivalent = counts.get("equivalent", 0)
-    few, many = tested["seeds"]
     evidence = (
         f"{equivalent} of {tested['rows']} accuracies ({tested['recipes']} recipes, training and "
         f"test) are equivalent to PyTorch's within ±{tested['margin']:.1f} points, over "
-        f"{few if few == many else f'{few} to {many}'} seeds. The largest mean difference is "
+        f"{tested['seeds']} seeds. The largest mean difference is "
         f"{tested['farthest']:.2f} points."
     )
     if equivalent == tested["rows"]:
