@@ -117,7 +117,7 @@ def test_the_certificate_holds_and_names_the_operations() -> None:
     certificate = certify()
     assert certificate.holds, certificate
     assert certificate.files == len(SOURCES)
-    assert "aten.addmm.default" in str(certificate)
+    assert certificate.operations["aten.addmm.default"] > 0
 
 
 @pytest.mark.parametrize(
