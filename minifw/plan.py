@@ -4,7 +4,8 @@ At small widths most of a step is Python: finding each module's rule, keeping wh
 needs, checking. It leads to the same calls on the same tensors for as long as the model stays as it
 is. So the first step on a batch of some shape is recorded as it goes through the rules; those that
 follow make its calls again, each into the tensor that it made the first time. What is handed out,
-the loss and the gradients, is new in each step.
+the loss and the gradients, is new in each step. Questions that a rule asks of values, as losses do
+that check their targets, are asked again, and the calls hold only for the same answers.
 """
 
 import operator
@@ -70,12 +71,16 @@ def _follow_the_rules(model: Any, criterion: Any, input: Any, target: Any) -> Te
     return loss
 
 
+class _OtherwiseError(Exception):
+    """The answer to a question is not the one of the step that was recorded."""
+
+
 class _Plan:
     """The calls of a step on batches of one shape.
 
     There are none, and each step goes by the rules, if there are modules of others, or hooks, which
-    may do more than call torch; if a rule looks at values, as losses do that check their targets;
-    or if the tensors are too large.
+    may do more than call torch; if the tensors are too large; or from the step on in which a
+    question has another answer, which first puts back what it has changed until then.
     """
 
     def __init__(self, model: Module, criterion: Module, input: Tensor, target: Tensor) -> None:
@@ -118,7 +123,7 @@ class _Plan:
                     self._trained.append((parameter, recorder.hand_out(parameter.grad)))
                     parameter.grad = parameter.grad.clone()
             self._loss = recorder.hand_out(loss)
-            self._calls = recorder.calls
+            self._calls, self._undo = recorder.calls, recorder.undo
         else:
             self._batch = ()
         return loss.clone()
@@ -128,11 +133,18 @@ class _Plan:
         if not self._calls:
             return _follow_the_rules(model, self._criterion, input, target)
         torch._foreach_copy_(self._batch, (input, target))
-        results = [*map(operator.call, self._calls)]
+        before = [(put_back, read()) for read, put_back in self._undo]
+        try:
+            results: list[Tensor] = [*map(operator.call, self._calls)]
+        except _OtherwiseError:
+            for put_back, state in before:
+                put_back(state)
+            loss = _follow_the_rules(model, self._criterion, input, target)
+            self._calls, self._batch = [], ()
+            return loss
         for parameter, number in self._trained:
             parameter.add_grad(results[number])
-        loss: Tensor = results[self._loss]
-        return loss
+        return results[self._loss]
 
 
 class _Recorder(TorchFunctionMode):
@@ -146,13 +158,17 @@ class _Recorder(TorchFunctionMode):
     Attributes:
         calls: in their order.
         possible: whether these calls are all that the results depend on.
+        undo: how to read, and to put back, what the calls up to the last question change.
     """
 
     def __init__(self, given: Iterable[Tensor]) -> None:
         super().__init__()
         self.calls: list[Callable[[], Any]] = []
         self.possible = True
-        self._changing = set(map(_place, given))
+        self._given = set(map(_place, given))
+        self._changing = {*self._given}
+        self.undo: list[Any] = []
+        self._changed: dict[int, Any] = {}  # by id of a generator or a tensor that was given
         self._kept: list[Tensor] = []  # so that no two have had one place
         # By id of what no other call has taken: which call made it, and that call, making it anew.
         self._made: dict[int, tuple[int, Callable[[], Any]]] = {}
@@ -170,8 +186,14 @@ class _Recorder(TorchFunctionMode):
         self._kept += made if new else []
         for tensor in given if name not in _FIXED else ():
             self._made.pop(id(tensor), None)
+        if "generator" in call.keywords:
+            source = call.keywords["generator"] or torch.default_generator
+            known = source.device == result.device
+            self._changed[id(source)] = (source.get_state, source.set_state) if known else None
         if any(result is tensor for tensor in given):  # in place
             self.possible = _place(result) in self._changing
+            if name not in _CASTS and _place(result) in self._given:
+                self._changed[id(result)] = result.clone, result.copy_
             self.calls.append(call)
         elif new and result is made[0]:
             self.possible = sum(tensor.nbytes for tensor in self._kept) <= LARGEST
@@ -181,10 +203,14 @@ class _Recorder(TorchFunctionMode):
                 self._changing |= new
                 self._made[id(result)] = len(self.calls), call
                 self.calls.append(_into(result, call))
-        else:  # views, or what is no tensor
-            self.possible = bool(made) and not new
+        elif made:  # views
+            self.possible = not new
+        else:
+            self.undo = [*self._changed.values()]
+            self.possible = result is not None and None not in self.undo
+            self.calls.append(partial(_ask, call, result))
         if not self.possible:
-            for held in (self.calls, self._kept, self._made):
+            for held in (self.calls, self._kept, self._made, self._changed, self.undo):
                 held.clear()
         return result
 
@@ -193,6 +219,11 @@ class _Recorder(TorchFunctionMode):
         number, call = self._made.get(id(result), (len(self.calls), result.clone))
         self.calls[number : number + 1] = [call]
         return number
+
+
+def _ask(call: Callable[[], object], answer: object) -> None:
+    if call() != answer:
+        raise _OtherwiseError
 
 
 def _into(result: Tensor, call: Any) -> Callable[[], object]:

@@ -63,10 +63,19 @@ LOSSES = {
     "smooth l1": nn.SmoothL1Loss,
     "logits": nn.BCEWithLogitsLoss,
     "weighted": lambda: nn.BCEWithLogitsLoss(torch.tensor([2.0, 3.0])),
+    "probabilities": nn.CrossEntropyLoss,
+}
+OF_CLASSES = {
+    "cross-entropy": nn.CrossEntropyLoss,
+    "weighted": lambda: nn.CrossEntropyLoss(torch.tensor([2.0, 3.0])),
+    "smoothed": partial(nn.CrossEntropyLoss, label_smoothing=0.1),
+    "ignoring": partial(nn.CrossEntropyLoss, ignore_index=1),
+    "sum": partial(nn.CrossEntropyLoss, reduction="sum"),
+    "nll": nn.NLLLoss,
 }
 
 
-def train(make, criterion, steps=7, members=0, **options):
+def train(make, criterion, steps=7, members=0, classes=None, **options):
     """Losses, gradients and weights of every step, and the model."""
     generators = [Generator().manual_seed(seed) for seed in range(members or 1)]
     models = [make(generator) for generator in generators]
@@ -77,6 +86,8 @@ def train(make, criterion, steps=7, members=0, **options):
     for step in range(steps):
         shape = (members,) * bool(members) + (5 if step % 3 else 4,)
         batch = [torch.rand(*shape, features, generator=data) for features in (3, 2)]
+        if classes:
+            batch[1] = torch.randint(2, shape, generator=data).to(classes)
         loss = minifw.train_step(model, criterion, optimizer, *batch)
         grads = [parameter.grad for parameter in model.parameters()]
         state = [tensor.clone() for tensor in model.state_dict().values()]
@@ -93,7 +104,7 @@ def compare(monkeypatch, *args, **options):
     assert not other._plans
     for step, (here, there) in enumerate(zip(planned, by_the_rules, strict=True)):
         for one, two in zip(here, there, strict=True):
-            assert torch.equal(one, two), step
+            torch.testing.assert_close(one, two, rtol=0, atol=0, equal_nan=True, msg=str(step))
     return model
 
 
@@ -108,9 +119,27 @@ def test_of_every_loss(criterion, monkeypatch):
     compare(monkeypatch, PLANNED["relu"], criterion())
 
 
+@pytest.mark.parametrize("criterion", OF_CLASSES.values(), ids=OF_CLASSES)
+def test_of_losses_of_classes(criterion, monkeypatch):
+    compare(monkeypatch, PLANNED["relu"], criterion(), classes=torch.long)
+
+
+def test_of_classes_in_bytes(monkeypatch):
+    compare(monkeypatch, PLANNED["relu"], nn.CrossEntropyLoss(), classes=torch.uint8)
+
+
+def test_of_binary_cross_entropy(monkeypatch):
+    compare(monkeypatch, lambda g: PLANNED["relu"](g).append(nn.Sigmoid()), nn.BCELoss())
+
+
 @pytest.mark.parametrize("name", ["relu", "layer norm", "batch norm", "dropout", "residual"])
 def test_of_a_stack(name, monkeypatch):
     compare(monkeypatch, PLANNED[name], nn.MSELoss(), members=3)
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "smoothed", "ignoring", "nll"])
+def test_of_a_stack_of_losses_of_classes(name, monkeypatch):
+    compare(monkeypatch, PLANNED["relu"], OF_CLASSES[name](), members=3, classes=torch.long)
 
 
 def step_of(model, criterion=None, rows=5):
@@ -226,9 +255,36 @@ def test_checks_of_values_are_made_in_every_step():
     model = chain(nn.Sigmoid(), generator=Generator().manual_seed(0))
     step = step_of(model.append(nn.Sigmoid()), nn.BCELoss())
     step(), step()
-    step.args[-1][0] = 2.0
-    with pytest.raises(RuntimeError, match="between 0 and 1"):
+    target = step.args[-1]
+    good = target[0].clone()
+    target[0] = 2.0
+    with pytest.raises(RuntimeError, match=r"between 0 and 1, got .* to 2\.0"):
         step()
+    target[0] = good
+    step()
+    assert [bool(found._calls) for found in model._plans] == [True]
+
+
+@pytest.mark.parametrize("name", ["relu", "dropout", "all dropped", "batch norm"])
+def test_a_step_in_which_a_value_is_another_one_goes_by_the_rules(name, monkeypatch):
+    seen = []
+    for most in (8, 0):
+        monkeypatch.setattr(plan, "MOST", most)
+        seen.append([])
+        model = model_of(name)
+        step = step_of(model, nn.CrossEntropyLoss())
+        target = torch.tensor([0, 1, 1, 0, 1])
+        for label in (1, 0, 2, -100, 1, -100):
+            target[2] = label
+            if label == 2:
+                with pytest.raises(IndexError, match="out of bounds"):
+                    step.func(*step.args[:-1], target)
+                assert [bool(found._calls) for found in model._plans] == [True] * (most > 0)
+                continue
+            seen[-1].append(step.func(*step.args[:-1], target))
+            seen[-1] += map(torch.clone, model.state_dict().values())
+        assert not any(found._calls for found in model._plans)
+    assert all(map(torch.equal, *seen))
 
 
 def test_large_tensors_are_not_kept(monkeypatch):

@@ -67,13 +67,12 @@ def binary_cross_entropy(
     if input.dtype != target.dtype:
         raise RuntimeError(f"expected a target of {input.dtype}, as the input, got {target.dtype}")
     for name, tensor in (("input", input), ("target", target)):
-        if tensor.numel():
+        if not torch.equal(tensor.clamp(0, 1), tensor):  # nor is NaN equal to itself
             low, high = [bound.item() for bound in torch.aminmax(tensor)]
-            if not (low >= 0 and high <= 1):  # so that NaN fails too
-                raise RuntimeError(
-                    f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
-                    + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
-                )
+            raise RuntimeError(
+                f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
+                + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
+            )
     one = constant(1.0, input.dtype, input.device)
     log_no, log_yes = (-input).log1p_().clamp_(min=-100), input.log().clamp_(min=-100)
     loss = (target - one).mul_(log_no).sub_(log_yes.mul_(target))

@@ -49,14 +49,14 @@ def _choose(
             f"expected target of shape {list(expected)}, the input's {list(input.shape)} without "
             f"its classes, got {list(target.shape)}"
         )
-    classes, ignored = target.long(), None
-    low, high = [bound.item() for bound in torch.aminmax(target)] if target.numel() else (0, -1)
-    if low < 0 or high >= input.shape[dim] or low <= ignore_index <= high:
-        ignored = target == ignore_index
+    classes, ignored, last = target.long(), None, input.shape[dim] - 1
+    if 0 <= ignore_index <= last or not torch.equal(classes.clamp(0, last), classes):
+        ignored = classes == ignore_index
         classes = classes.masked_fill(ignored, 0)
-        if not 0 <= classes.min() <= classes.max() < input.shape[dim]:
+        if not torch.equal(classes.clamp(0, last), classes):
+            low, high = [bound.item() for bound in torch.aminmax(target)]
             raise IndexError(
-                f"target out of bounds: expected classes 0 to {input.shape[dim] - 1}, or "
+                f"target out of bounds: expected classes 0 to {last}, or "
                 f"ignore_index {ignore_index}, got {low} to {high}"
             )
     factors = None if weight is None else weight[classes]
