@@ -137,6 +137,8 @@ class _Plan:
         try:
             results: list[Tensor] = [*map(operator.call, self._calls)]
         except _OtherwiseError:
+            results = []
+        if not results:  # and not within except, so that an error of the rules stands alone
             for put_back, state in before:
                 put_back(state)
             loss = _follow_the_rules(model, self._criterion, input, target)

@@ -258,8 +258,9 @@ def test_checks_of_values_are_made_in_every_step():
     target = step.args[-1]
     good = target[0].clone()
     target[0] = 2.0
-    with pytest.raises(RuntimeError, match=r"between 0 and 1, got .* to 2\.0"):
+    with pytest.raises(RuntimeError, match=r"between 0 and 1, got .* to 2\.0") as refused:
         step()
+    assert refused.value.__context__ is None, "nothing of plans in what the user sees"
     target[0] = good
     step()
     assert [bool(found._calls) for found in model._plans] == [True]

@@ -27,9 +27,8 @@ class ModuleTree:
 
     training: bool = True
     members: int | None = None
-    _buffers: Mapping[str, bool] = MappingProxyType(
-        {}
-    )  # names, and whether the state_dict has them
+    # Names of buffers, and whether the state_dict has them.
+    _buffers: Mapping[str, bool] = MappingProxyType({})
 
     def __setattr__(self, name: str, value: object) -> None:
         present = vars(self).get(name)
