@@ -15,7 +15,7 @@ import pandas as pd
 
 from bench.command_line import Parser, consoles, show
 from bench.equivalence.example import DTYPES
-from bench.output import Content, OutputFolderError, check_writable, markdown, write_files
+from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
 from reference.torch_changes import CHANGES
 
 __all__ = ["main", "read_versions"]
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     write_files(arguments.output_dir, files)
     if arguments.json:
-        print(table.to_json(orient="records", indent=2))
+        print(json.dumps(records(table), indent=2))
     else:
         show(consoles()[0], shown, *notes)
     return 1 if (table[["failed", "not passed"]] > 0).any(axis=None) else 0

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 
 from bench import compare, initialisation, peers, profile_step, report, scaling, tune
+from bench.command_line import consoles, show
 
 SCRIPTS = [
     path
@@ -197,3 +199,13 @@ def test_every_script_has_help_with_examples_and_exit_codes(tmp_path, script):
     assert "examples:" in printed.stdout
     assert "exit codes:" in printed.stdout
     assert printed.stderr == ""
+
+
+@pytest.mark.parametrize(("first", "lines"), [("aab", 1), ("abc", 0), ("aba", 0), ("aaa", 0)])
+def test_tables_have_lines_between_groups_alone(first, lines, capsys):
+    console, _ = consoles()
+    show(console, pd.DataFrame({"group": list(first), "value": "[5 %]"}), "a text [in brackets]")
+    printed = capsys.readouterr().out
+    assert printed.count("├") == lines
+    assert printed.count("[5 %]") == len(first)
+    assert "a text [in brackets]" in printed

@@ -53,6 +53,7 @@ def test_a_row_a_version_in_their_order(leave, made, tmp_path, capsys):
     assert rows[0]["tests passed"] == 8
     verified = pd.read_csv(made / "verification.csv")
     assert rows[0]["error in float32"] == pytest.approx(verified["of bound in float32"].max())
+    assert rows[0]["error in bfloat16"] is None, "which verify.py --quick does not look at"
     assert rows[0]["units verified"] == len(verified)
     speed = pd.read_csv(made / "speed.csv").query("part == 'epoch'")
     smallest, largest = speed["ratio"].min(), speed["ratio"].max()
