@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
+from bench import figures
 from bench import initialisation_tables as tables
 from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
 from bench.output import OutputFolderError, check_writable, markdown, records, write_files
@@ -201,7 +202,11 @@ def main(argv: list[str] | None = None) -> int:
                 "initialisation_contrasts.csv": contrasts,
                 "initialisation_curves.csv": curves,
                 "initialisation.md": markdown(*notes, *shown, "\n".join(tried), made),
-                "initialisation.svg": lambda path: tables.draw(curves, path),
+                "initialisation.svg": lambda path: figures.save(
+                    figures.draw_initialisation(curves),
+                    path,
+                    figures.describe_initialisation(curves),
+                ),
             },
         )
     if arguments.json:

@@ -1,29 +1,28 @@
-"""What comes of the runs of bench/initialisation.py: tables, conclusions and a picture."""
+"""What comes of the runs of bench/initialisation.py: tables and conclusions."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import scipy.stats
-import seaborn as sns
 
 from bench import accuracy
-from bench.figures import LINES
 
 __all__ = [
     "AGAINST",
     "CELL",
+    "FRAMEWORKS",
+    "OURS",
     "PLAIN",
     "REPORTED",
     "START",
+    "STARTS",
+    "THEIRS",
     "cells",
     "conclusions",
     "contrasts",
     "curves",
-    "draw",
+    "differences",
     "in_order",
     "readable_cells",
     "readable_contrasts",
@@ -47,7 +46,7 @@ FRAMEWORKS, STARTS = f"{OURS} - {THEIRS}", f"{START} - {AGAINST}"
 AS_REPORTED = f"{OURS} {START} - {THEIRS} {AGAINST}"
 
 
-def _differences() -> dict[tuple[str, str], tuple[list[Cell], list[Cell]]]:
+def differences() -> dict[tuple[str, str], tuple[list[Cell], list[Cell]]]:
     """By name and where it is taken: the cells that are added and those that are subtracted."""
     here = {(start, side): (PLAIN, start, side) for start in REPORTED for side in (OURS, THEIRS)}
     ours, theirs = here[START, OURS], here[AGAINST, THEIRS]
@@ -120,7 +119,7 @@ def contrasts(runs: pd.DataFrame, margin: float = accuracy.MARGIN) -> pd.DataFra
     """
     variants = [variant for variant in runs["variant"].unique() if variant != PLAIN]
     named = (
-        _differences()
+        differences()
         | {
             (f"{variant} - {PLAIN}", start): ([(variant, start, OURS)], [(PLAIN, start, OURS)])
             for variant in variants
@@ -169,7 +168,7 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
         for side in (THEIRS, OURS)
     } | {
         name: 100 * (paired[added].sum(axis="columns") - paired[subtracted].sum(axis="columns"))
-        for name, (added, subtracted) in _differences().items()
+        for name, (added, subtracted) in differences().items()
         if name[1]
     }
     frames = []
@@ -359,75 +358,3 @@ def _levels(cells: pd.DataFrame) -> list[str]:
             else "So they can be had by what its text leaves open."
         )
     ]
-
-
-def draw(curves: pd.DataFrame, path: Path) -> None:
-    """Write the picture: learning curves of the four cells, and the differences between them."""
-    epochs, seeds = curves["epoch"].max(), curves["seeds"].max()
-    accuracies = curves[curves["quantity"] == "test accuracy"]
-    colours = dict(zip(REPORTED, sns.color_palette("colorblind"), strict=False))
-    # Text stays text; a fixed salt, so that the same data are the same file.
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "initialisation"}):
-        figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-        for at, curve in accuracies.groupby("at", sort=False):
-            start, side = str(at).split(", ")
-            style = {"color": colours[start], "linestyle": LINES[side], "label": at}
-            _curve(left, curve, 100, style)
-        for start, figures in REPORTED.items():
-            reached = {epoch: value for epoch, value in figures.items() if epoch <= epochs}
-            left.plot(
-                list(reached),
-                [100 * value for value in reached.values()],
-                linestyle="none",
-                marker="o" if start == START else "s",
-                color=colours[start],
-                markeredgecolor="black",
-                label=f"report: {start}, {'its own' if start == START else THEIRS}",
-            )
-        left.set(ylabel="test accuracy, %", title=f"means of {seeds} seeds, 95 % intervals")
-        # A colour a contrast, dashes for the second place at which it is taken.
-        effects = dict(zip((FRAMEWORKS, STARTS), sns.color_palette("Dark2"), strict=False))
-        for name, at in _differences():
-            curve = curves[(curves["quantity"] == name) & (curves["at"] == at)]
-            if curve.empty:
-                continue
-            style = {
-                "color": effects[name],
-                "linestyle": LINES[OURS] if at in (AGAINST, THEIRS) else "-",
-                "label": f"{name} ({at})",
-            }
-            _curve(right, curve, 1, style)
-        right.axhspan(-accuracy.MARGIN, accuracy.MARGIN, color="grey", alpha=0.2, linewidth=0)
-        right.axhline(0, color="black", linewidth=0.8)
-        right.set(ylabel="difference, points (grey: the margin)", title="paired by seed")
-        for axes in (left, right):
-            axes.set(xlabel="epoch", xscale="log")
-            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick <= epochs]
-            axes.set_xticks(ticks, [str(tick) for tick in ticks])
-            axes.set_xticks([], minor=True)
-            axes.grid(alpha=0.3)
-            axes.legend(fontsize="small")
-        last = accuracies[accuracies["epoch"] == epochs].set_index("at")["mean"]
-        described = ", ".join(f"{at} {100 * mean:.1f} %" for at, mean in last.items())
-        figure.savefig(
-            path,
-            metadata={
-                "Title": "Learning curves by initialisation and framework",
-                "Description": "Left: mean test accuracy over epochs of four cells, with report "
-                f"001's figures as marks; after {epochs} epochs: {described}. Right: differences "
-                "between frameworks and between initialisations, with 95 % intervals.",
-                "Date": None,
-            },
-        )
-        plt.close(figure)
-
-
-def _curve(axes: Any, curve: pd.DataFrame, scale: int, style: dict[str, Any]) -> None:
-    columns: dict[str, npt.NDArray[np.float64]] = {
-        name: scale * curve[name].to_numpy(float) for name in ("mean", "low", "high")
-    }
-    axes.plot(curve["epoch"], columns["mean"], linewidth=1.3, **style)
-    axes.fill_between(
-        curve["epoch"], columns["low"], columns["high"],
-        color=style["color"], alpha=0.15, linewidth=0,
-    )  # fmt: skip

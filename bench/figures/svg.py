@@ -27,11 +27,12 @@ _ROOT = {
 }
 
 
-def as_svg(figure: Figure) -> str:
+def as_svg(figure: Figure, description: str = "") -> str:
     """Return ``figure`` as the text of an SVG file, and close it.
 
     Text stays text. The colours of the theme are variables, which the file sets for light and for
-    dark; so it can be read on either as an ``<img>`` too, on a ground of its own.
+    dark; so it can be read on either as an ``<img>`` too, on a ground of its own. A description of
+    what is to be seen is for those who do not see it.
     """
     stream = io.StringIO()
     # The salt makes the ids the same in every run; text as text is smaller, and can be read aloud.
@@ -54,6 +55,10 @@ def as_svg(figure: Figure) -> str:
                 parent.remove(child)
     for name, value in _ROOT.items():
         root.set(name, value)
+    if description:
+        said = ElementTree.Element(f"{{{_SVG}}}desc")
+        said.text = description
+        root.insert(0, said)
     style = ElementTree.Element(f"{{{_SVG}}}style")
     style.text = _STYLE_SHEET
     root.insert(0, style)
@@ -86,6 +91,6 @@ def inline(svg: str, name: str, description: str) -> Markup:
     return Markup(re.sub(r"((?: id=\"|url\(#|href=\"#))", rf"\g<1>{name}-", text))
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, description: str = "") -> None:
     """Write ``figure`` to ``path``, which ends in ".svg", and close it."""
-    path.write_text(as_svg(figure) + "\n", encoding="utf-8")
+    path.write_text(as_svg(figure, description) + "\n", encoding="utf-8")
