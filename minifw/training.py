@@ -15,7 +15,7 @@ from minifw.callbacks import Callback, ProgressBar
 from minifw.data import batches
 from minifw.metrics import Metric
 from minifw.nn.rule import no_grad
-from minifw.plan import differentiate
+from minifw.plans import differentiate
 from minifw.run import History, Run
 
 __all__ = ["evaluate", "fit", "train_step"]

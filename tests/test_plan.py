@@ -10,11 +10,13 @@ import torch
 from torch import Generator
 
 import minifw
-from minifw import nn, optim, plan
+from minifw import nn, optim
+from minifw.plans import plan
+from minifw.plans.recording import Recorder
 
 
 class Net(nn.Module):
-    """A module of the user's, which may do more than call torch."""
+    """A module of the user's that does more than call others."""
 
     def __init__(self, generator):
         self.first = nn.Linear(3, 4, generator=generator)
@@ -166,6 +168,110 @@ def test_what_is_handed_out_stays_and_can_enter_a_graph():
     factor = torch.ones((), requires_grad=True)
     (factor * handed[-1][0].mul_(2).sum()).backward()
     assert factor.grad is not None
+
+
+def test_what_a_step_leaves_is_not_bound_to_inference_mode():
+    model = model_of("batch norm")
+    step = step_of(model)
+    optimizer = step.args[2]
+    optimizer.param_groups[0]["momentum"] = 0.9
+    for _ in range(3):
+        loss = step()
+        states = [tensor for state in optimizer.state.values() for tensor in state.values()]
+        grads = [parameter.grad for parameter in model.parameters()]
+        left = [loss, *states, *grads, *model.state_dict().values()]
+        assert len(left) == 1 + 6 + 6 + 9
+        assert not any(tensor.is_inference() for tensor in left)
+        copied = copy.deepcopy(model)
+        assert not any(parameter.grad.is_inference() for parameter in copied.parameters())
+
+
+class Remembers(optim.Optimizer):
+    """An optimiser of the user's that keeps the gradients."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1})
+        self.kept = []
+
+    def update(self, group, trained, params, grads):
+        self.kept += grads
+        torch._foreach_add_(params, grads, alpha=-group["lr"])
+
+
+def test_gradients_that_an_optimizer_keeps_stay():
+    model = model_of("relu")
+    optimizer, criterion, grads = Remembers(model.parameters()), nn.MSELoss(), []
+    for seed in range(4):
+        data = Generator().manual_seed(seed)
+        batch = torch.rand(5, 3, generator=data), torch.rand(5, 2, generator=data)
+        minifw.train_step(model, criterion, optimizer, *batch)
+        grads += [parameter.grad.clone() for parameter in model.parameters()]
+    assert model._plans[0]._calls
+    assert all(map(torch.equal, optimizer.kept, grads))
+
+
+def test_a_gradient_is_one_tensor_however_often_it_is_read():
+    model = model_of("relu")
+    step = step_of(model)
+    for _ in range(3):
+        step()
+        first = [parameter.grad for parameter in model.parameters()]
+        assert all(p.grad is grad for p, grad in zip(model.parameters(), first, strict=True))
+
+
+def test_calls_of_layers_that_are_alike_are_made_as_one():
+    def layers(generator):
+        between = [
+            module for _ in range(3) for module in (nn.Linear(6, 6, generator=generator), nn.ReLU())
+        ]
+        return chain(nn.ReLU(), *between, generator=generator)
+
+    model = layers(Generator().manual_seed(0))
+    step = step_of(model)
+    step(), step()
+    made = [call.func.__name__ for call in model._plans[0]._calls.again]
+    # The loss, five gradients of biases, of which the last is of another shape, and four masks.
+    assert (made.count("sum"), made.count("ne"), made.count("mul_")) == (1 + 1 + 1, 1, 4)
+
+
+def sole(x):
+    return x * x
+
+
+def changed(x):
+    return sole(x).add_(1)
+
+
+def needed(x):
+    result = sole(x)
+    torch.add(result, 1)
+    return result
+
+
+def of_what_is_changed(x):
+    between = x * 3
+    result = between * between
+    between.mul_(2)
+    return result
+
+
+@pytest.mark.parametrize("function", [sole, changed, needed, of_what_is_changed])
+def test_a_loss_is_new_and_right_however_it_is_made(function):
+    with torch.inference_mode():
+        x = torch.rand(3)
+        with Recorder([x], 1000) as recorder:
+            result = function(x)
+        calls, number = recorder.calls, len(recorder.calls)
+        make = plan._anew(result, calls)
+        assert number - len(calls) == (function is sole)
+        handed = []
+        for value in (2.0, 5.0):
+            x.fill_(value)
+            for call in calls:
+                call.again()
+            handed.append(make())
+            assert torch.equal(handed[-1], function(x.clone()))
+    assert not torch.equal(*handed)
 
 
 def insert(model):

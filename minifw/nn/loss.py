@@ -82,7 +82,7 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Te
         ValueError: reduction is unknown.
         RuntimeError: shapes cannot be broadcast. Shapes that can be give torch's UserWarning.
     """
-    return _regression_loss(input, target, reduction, torch.square, lambda x: x, factor=2.0)
+    return _regression_loss(input, target, reduction, lambda x: x * x, lambda x: x, factor=2.0)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Tensor, Pullback]:

@@ -27,7 +27,7 @@ class Parameter:
         RuntimeError: ``requires_grad`` for a dtype that is not floating-point (as torch).
     """
 
-    __slots__ = ("data", "grad", "requires_grad")
+    __slots__ = ("_grad", "_lent", "data", "requires_grad")
 
     def __init__(self, data: Tensor, requires_grad: bool = True) -> None:
         if not isinstance(data, Tensor):
@@ -38,8 +38,18 @@ class Parameter:
                 "convert the data or pass requires_grad=False"
             )
         self.data = data.detach()
-        self.grad: Tensor | None = None
+        self.grad = None
         self.requires_grad = requires_grad
+
+    @property
+    def grad(self) -> Tensor | None:
+        if self._lent and self._grad is not None:
+            self.grad = self._grad.clone()
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        self._grad, self._lent = grad, False
 
     @property
     def shape(self) -> torch.Size:
@@ -64,6 +74,10 @@ class Parameter:
     def add_grad(self, grad: Tensor) -> None:
         """Add to ``grad``, out of place: a gradient is never changed after it was handed out."""
         self.grad = grad if self.grad is None else self.grad + grad
+
+    def lend_grad(self, grad: Tensor) -> None:
+        """Set ``grad`` to a tensor that its owner will write over: whoever reads it gets a copy."""
+        self._grad, self._lent = grad, True
 
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"

@@ -116,13 +116,15 @@ class Optimizer:
             What ``closure`` returned, the loss.
         """
         loss = None if closure is None else closure()
+        # Ours keep no gradient, so that one that is only lent to them need not be copied.
+        ours = type(self).update.__module__.startswith("minifw.optim.")
         for group in self.param_groups:
             trained, params, grads = [], [], []
             for parameter in group["params"]:
-                if parameter.requires_grad and parameter.grad is not None:
+                if parameter.requires_grad and parameter._grad is not None:
                     trained.append(parameter)
                     params.append(parameter.data)
-                    grads.append(parameter.grad)
+                    grads.append(parameter._grad if ours else parameter.grad)
             if trained:
                 if group.get("maximize"):
                     grads = list(torch._foreach_neg(grads))
@@ -145,7 +147,7 @@ class Optimizer:
         for group in self.param_groups:
             for parameter in group["params"]:
                 if set_to_none:
-                    parameter.grad = None
+                    parameter._grad = None
                 elif parameter.grad is not None:
                     parameter.grad = torch.zeros_like(parameter.grad)
 

@@ -1,0 +1,154 @@
+"""Recording: the calls of torch that a computation makes, so that they can be made again."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Call", "OtherwiseError", "Recorder", "place"]
+
+# What looks at shapes alone, what does not depend on values, and what a copy does as well.
+_LOOKS = {"__get__", "__len__", "dim", "element_size", "is_floating_point", "numel", "size"}
+_FIXED = {"empty_like", "ones_like", "tensor"}
+_CASTS = {"bool", "float", "long", "to"}
+
+
+class OtherwiseError(Exception):
+    """The answer to a question is not the one of the computation that was recorded."""
+
+
+class Call:
+    """One call of torch's, which makes a tensor, changes one, or asks for a value.
+
+    Attributes:
+        function, args, keywords: what was called, and with what, but for ``out``.
+        result: the tensor that it makes or changes; None if it asks.
+        again: makes it again, into the same tensor; if it asks, raises OtherwiseError when the
+            answer is another one.
+        touches, writes: the places of all its tensors, and of ``result``.
+    """
+
+    __slots__ = ("again", "args", "function", "keywords", "result", "touches", "writes")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        keywords: dict[str, Any],
+        result: Tensor | None,
+        again: Callable[[], object],
+    ) -> None:
+        self.function, self.args, self.keywords = function, args, keywords
+        self.result, self.again = result, again
+        self.touches = frozenset(map(place, self.tensors()))
+        self.writes = frozenset(map(place, _tensors([result])))
+
+    def tensors(self) -> list[Tensor]:
+        """All that it takes, and what it makes."""
+        return [*_tensors([self.args, *self.keywords.values(), self.result])]
+
+
+class Recorder(TorchFunctionMode):
+    """Notes calls of torch so that they can be made again, when what was given has other values.
+
+    What returns a view is not made again, as the tensor that it is of stays.
+
+    Args:
+        given: the tensors whose values change from one time to the next.
+        largest: bytes of the tensors that the calls make, with more of which none are noted.
+
+    Attributes:
+        calls: in their order.
+        possible: whether these calls are all that the results depend on.
+        given: the places of what was given.
+        undo: how to read, and to put back, what the calls up to the last question change.
+    """
+
+    def __init__(self, given: Iterable[Tensor], largest: int) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.possible = True
+        self.given = set(map(place, given))
+        self.undo: list[Any] = []
+        self._largest = largest
+        self._changing = {*self.given}
+        self._changed: dict[int, Any] = {}  # by id of a generator or a tensor that was given
+        self._kept: list[Tensor] = []  # so that no two have had one place
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        keywords, name = kwargs or {}, function.__name__
+        call = partial(function, *args, **keywords)
+        result = call()
+        given, made = list(_tensors([args, *keywords.values()])), list(_tensors([result]))
+        places = set(map(place, given))
+        new = {place(tensor) for tensor in made} - places
+        if not self.possible or (name in _LOOKS and not made):
+            return result
+        self._kept += made if new else []
+        if "generator" in keywords:
+            source = keywords["generator"] or torch.default_generator
+            known = source.device == result.device
+            self._changed[id(source)] = (source.get_state, source.set_state) if known else None
+
+        def note(result: Tensor | None, again: Callable[[], object]) -> None:
+            without_out = {key: value for key, value in keywords.items() if key != "out"}
+            self.calls.append(Call(function, args, without_out, result, again))
+
+        if any(result is tensor for tensor in given):  # in place
+            self.possible = place(result) in self._changing
+            if name not in _CASTS and place(result) in self.given:
+                self._changed[id(result)] = result.clone, result.copy_
+            note(result, call)
+        elif new and result is made[0]:
+            self.possible = sum(tensor.nbytes for tensor in self._kept) <= self._largest
+            if name == "empty_like":
+                self._changing |= new
+            elif name not in _FIXED and not (places and places.isdisjoint(self._changing)):
+                self._changing |= new
+                note(result, _into(result, call))
+        elif made:  # views
+            self.possible = not new
+        else:
+            self.undo = [*self._changed.values()]
+            self.possible = result is not None and None not in self.undo
+            note(None, partial(_ask, call, result))
+        if not self.possible:
+            for held in (self.calls, self._kept, self._changed, self.undo):
+                held.clear()
+        return result
+
+
+def place(tensor: Tensor) -> int:
+    """Where the values of a tensor are; views have one place with what they are views of."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _ask(call: Callable[[], object], answer: object) -> None:
+    if call() != answer:
+        raise OtherwiseError
+
+
+def _into(result: Tensor, call: Any) -> Callable[[], object]:
+    """The call, in the form that writes into ``result``."""
+    if call.func.__name__ in _CASTS:
+        return partial(result.copy_, call.args[0])
+    try:
+        into = partial(vars(torch)[call.func.__name__], *call.args, **call.keywords, out=result)
+        into()
+    except (KeyError, TypeError, RuntimeError):  # there is no such form
+        return lambda: result.copy_(call())
+    return into
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Those among ``values``, and in the lists and tuples there."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
