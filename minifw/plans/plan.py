@@ -32,7 +32,7 @@ LARGEST = 2**24  # bytes of a plan's tensors, at most an eighth of them paramete
 # arithmetic that takes the time, and memory that counts
 
 _data = operator.attrgetter("data")
-_data_and_flag = operator.attrgetter("data", "requires_grad")
+_requires_grad = operator.attrgetter("requires_grad")
 
 
 def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor:
@@ -109,8 +109,8 @@ class _Plan:
 
     def _state(self) -> Iterator[Any]:
         """All that the calls depend on, and a mark of its end."""
-        of_parameters = map(_data_and_flag, self._parameters)
-        return chain.from_iterable([*self._attributes, *of_parameters, (...,)])
+        of_parameters = map(_data, self._parameters), map(_requires_grad, self._parameters)
+        return chain(*self._attributes, *of_parameters, (...,))
 
     def fits(self, criterion: Module, input: Tensor, target: Tensor) -> bool:
         """Whether it is for such a batch, and for a model that is as it was."""
