@@ -129,6 +129,14 @@ def test_what_is_large_is_not_laid_side_by_side(monkeypatch):
         assert len(merged) == len(MADE) + expected
 
 
+def test_no_more_than_so_many_are_made_as_one(monkeypatch):
+    for most, expected in ((4, 1), (3, 2), (2, 2), (1, 4)):
+        monkeypatch.setattr(merging, "MOST", most)
+        with torch.inference_mode():
+            _, _, merged = record([("mul", index, index) for index in range(2, 6)], draw(0))
+        assert len(merged) == len(MADE) + expected
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 3), (100, 25), (129, 70), (1000, 9)])
 def test_sums_of_rows_side_by_side_are_those_of_each_bit_for_bit(rows, columns, dtype):

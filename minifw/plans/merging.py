@@ -5,8 +5,9 @@ the same call again and again, on tensors so small that it is the calls which ta
 """
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ __all__ = ["may_pass", "merge"]
 _BY_ENTRY = {"addcmul", "mul", "ne", "sub"}
 
 LARGEST = 2**17  # bytes side by side; with more, they have left the cache when they are needed
+MOST = 16  # calls made as one; with more there is little left to gain, but much to look through
 
 
 def merge(calls: list[Call], given: set[int], others: Iterable[Tensor]) -> list[Call]:
@@ -37,13 +39,20 @@ def merge(calls: list[Call], given: set[int], others: Iterable[Tensor]) -> list[
         if call.function.__name__ in _BY_ENTRY or _sums_rows(call):
             alike.setdefault(_kind(call), []).append(number)
     merged: list[Call | None] = [*calls]
-    for numbers in alike.values():
+    for numbers in chain.from_iterable(_portions(calls, all_) for all_ in alike.values()):
         when = _when(calls, numbers)
         one = None if when is None else layout.merge([calls[number] for number in numbers])
         if one is not None:
             for number in numbers:
                 merged[number] = one if number == when else None
     return [call for call in merged if call is not None]
+
+
+def _portions(calls: list[Call], numbers: list[int]) -> Iterator[list[int]]:
+    """Those that lie near each other, as many at a time as make one call."""
+    size = max(tensor.nbytes for tensor in calls[numbers[0]].tensors())
+    most = min(MOST, LARGEST // max(size, 1)) or 1
+    return (numbers[start : start + most] for start in range(0, len(numbers), most))
 
 
 def _sums_rows(call: Call) -> bool:
@@ -118,10 +127,8 @@ class _Layout:
         like, places = tensors[0], tuple(self._places[id(tensor)] for tensor in tensors)
         whole = self._side_by_side.get(places)
         if whole is None:
-            if (
-                len(tensors) * like.nbytes > LARGEST
-                or len({*places} & self._movable) < len(places)
-                or any(tensor.nbytes < tensor.untyped_storage().nbytes() for tensor in tensors)
+            if len({*places} & self._movable) < len(places) or any(
+                tensor.nbytes < tensor.untyped_storage().nbytes() for tensor in tensors
             ):
                 return None
             whole = self._side_by_side[places] = torch.stack(tensors)
