@@ -83,6 +83,7 @@ MADE = ["tanh"] * 4
         ([("sum", 2, 0), ("sum", 3, 0)], ["sum"]),
         ([("sum", 2, 0), ("sum", 3, 0), ("mul", 2, 2), ("mul", 3, 3)], ["sum", "mul"]),
         ([("sum", 2, 0), ("sum", 3, 0), ("mul", 3, 3), ("mul", 2, 2)], ["sum", "mul", "mul"]),
+        ([("mul", 2, 2), ("sum", 6, 0), ("mul", 3, 3), ("sum", 7, 0)], ["mul", "sum"]),
         ([("mul", 0, 0), ("mul", 1, 1)], ["mul", "mul"]),  # what is given stays where it is
         (
             [("mul_", 0, 2), ("mul_", 1, 3), ("mul", 0, 0), ("mul", 1, 1)],

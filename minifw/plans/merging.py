@@ -5,7 +5,7 @@ the same call again and again, on tensors so small that it is the calls which ta
 """
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -38,14 +38,14 @@ def merge(calls: list[Call], given: set[int], others: Iterable[Tensor]) -> list[
     for number, call in enumerate(calls):
         if call.function.__name__ in _BY_ENTRY or _sums_rows(call):
             alike.setdefault(_kind(call), []).append(number)
-    merged: list[Call | None] = [*calls]
+    order: list[list[Call]] = [[call] for call in calls]  # what is made in place of each
     for numbers in chain.from_iterable(_portions(calls, all_) for all_ in alike.values()):
-        when = _when(calls, numbers)
+        when = _when(order, numbers)
         one = None if when is None else layout.merge([calls[number] for number in numbers])
         if one is not None:
             for number in numbers:
-                merged[number] = one if number == when else None
-    return [call for call in merged if call is not None]
+                order[number] = [one] if number == when else []
+    return [*chain.from_iterable(order)]
 
 
 def _portions(calls: list[Call], numbers: list[int]) -> Iterator[list[int]]:
@@ -68,19 +68,23 @@ def _kind(call: Call) -> tuple[object, ...]:
     return call.function.__name__, *values, *call.keywords.items()
 
 
-def _when(calls: list[Call], numbers: list[int]) -> int | None:
+def _when(order: list[list[Call]], numbers: list[int]) -> int | None:
     """Which of them all can be made together with: the first, or the last, if either."""
     first, last = numbers[0], numbers[-1]
     if first == last:
         return None
-    if all(may_pass(calls[number], calls[first:number]) for number in numbers):
-        return first
-    if all(may_pass(calls[number], calls[number + 1 : last + 1]) for number in numbers):
-        return last
+    passed = {
+        first: [order[first:number] for number in numbers],
+        last: [order[number + 1 : last + 1] for number in numbers],
+    }
+    for when, passed_by_each in passed.items():
+        each = zip(numbers, map(chain.from_iterable, passed_by_each), strict=True)
+        if all(may_pass(order[number][0], others) for number, others in each):
+            return when
     return None
 
 
-def may_pass(call: Call, others: Sequence[Call]) -> bool:
+def may_pass(call: Call, others: Iterable[Call]) -> bool:
     """Whether neither writes what the other one touches."""
     return all(
         call.writes.isdisjoint(other.touches) and other.writes.isdisjoint(call.touches)
@@ -120,7 +124,11 @@ class _Layout:
             return None
         function = vars(torch)[first.function.__name__]
         again = partial(function, *args, **first.keywords, out=result)
-        return Call(function, (*args,), first.keywords, result, again)
+        one = Call(function, (*args,), first.keywords, result, again)
+        # Places are those from before anything was moved, as in all other calls.
+        one.touches = frozenset().union(*(call.touches for call in calls))
+        one.writes = frozenset().union(*(call.writes for call in calls))
+        return one
 
     def _bring_together(self, tensors: tuple[Tensor, ...]) -> Tensor | None:
         """One tensor, whose parts along its first dimension they are; None if they cannot be."""
