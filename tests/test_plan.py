@@ -219,6 +219,18 @@ def test_a_gradient_is_one_tensor_however_often_it_is_read():
         assert all(p.grad is grad for p, grad in zip(model.parameters(), first, strict=True))
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_keeps_the_gradient_that_it_was_made_with(copied):
+    model = model_of("relu")
+    step = step_of(model)
+    step(), step()
+    parameter = copied(model[0].weight)
+    before = model[0].weight.grad
+    step(), step()
+    assert torch.equal(parameter.grad, before)
+    assert not torch.equal(parameter.grad, model[0].weight.grad)
+
+
 def test_calls_of_layers_that_are_alike_are_made_as_one():
     def layers(generator):
         between = [

@@ -79,6 +79,10 @@ class Parameter:
         """Set ``grad`` to a tensor that its owner will write over: whoever reads it gets a copy."""
         self._grad, self._lent = grad, True
 
+    def __getstate__(self) -> object:
+        self.grad = self.grad  # its own, since a copy of it would not be told when that changes
+        return super().__getstate__()
+
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter({self.data}{frozen})"
