@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 import torch
+from planned_models import PLANNED, chain, model_of, step_of
 from torch import Generator
 
 import minifw
 from minifw import nn, optim
 from minifw.plans import plan
-from minifw.plans.recording import Recorder
 
 
 class Net(nn.Module):
@@ -28,35 +28,6 @@ class Net(nn.Module):
         return self.second(self.first(input))
 
 
-def chain(*between, generator):
-    first, last = (nn.Linear(*sizes, generator=generator) for sizes in ((3, 6), (6, 2)))
-    return nn.Sequential(first, *between, last)
-
-
-def shared(generator):
-    middle = nn.Linear(6, 6, generator=generator)
-    return chain(middle, nn.Tanh(), middle, generator=generator)
-
-
-def frozen(generator):
-    model = chain(nn.Tanh(), nn.Linear(6, 6, generator=generator), generator=generator)
-    model[2].requires_grad_(False)
-    return model
-
-
-PLANNED = {
-    "relu": lambda g: chain(nn.ReLU(), nn.LeakyReLU(), generator=g),
-    "smooth": lambda g: chain(nn.ELU(), nn.GELU(), nn.SiLU(), nn.Softplus(), generator=g),
-    "sigmoid": lambda g: chain(nn.Sigmoid(), nn.Softmax(1), nn.LogSoftmax(1), generator=g),
-    "layer norm": lambda g: chain(nn.LayerNorm(6), nn.Identity(), nn.Flatten(), generator=g),
-    "batch norm": lambda g: chain(nn.BatchNorm1d(6), nn.ReLU(), generator=g),
-    "dropout": lambda g: chain(nn.Dropout(0.3, generator=g), nn.ReLU(), generator=g),
-    "all dropped": lambda g: chain(nn.Dropout(1.0), generator=g),
-    "residual": lambda g: chain(nn.Residual(nn.Sequential(nn.Tanh())), generator=g),
-    "nested": lambda g: chain(nn.Sequential(nn.ReLU(), nn.Sequential()), generator=g),
-    "shared": shared,
-    "frozen": frozen,
-}
 LOSSES = {
     "mse": nn.MSELoss,
     "sum": partial(nn.MSELoss, "sum"),
@@ -111,7 +82,7 @@ def compare(monkeypatch, *args, **options):
 
 
 @pytest.mark.parametrize("make", PLANNED.values(), ids=PLANNED)
-def test_steps_of_a_plan_are_those_follow_the_rules(make, monkeypatch):
+def test_steps_of_a_plan_are_those_by_the_rules(make, monkeypatch):
     model = compare(monkeypatch, make, nn.MSELoss(), momentum=0.9)
     assert len(model._plans) == 2, "one for each batch size"
 
@@ -144,93 +115,6 @@ def test_of_a_stack_of_losses_of_classes(name, monkeypatch):
     compare(monkeypatch, PLANNED["relu"], OF_CLASSES[name](), members=3, classes=torch.long)
 
 
-def step_of(model, criterion=None, rows=5):
-    criterion = criterion or nn.MSELoss()
-    optimizer = optim.SGD(model.parameters(), lr=0.1)
-    data = Generator().manual_seed(0)
-    x, target = torch.rand(rows, 3, generator=data), torch.rand(rows, 2, generator=data)
-    return partial(minifw.train_step, model, criterion, optimizer, x, target)
-
-
-def model_of(name):
-    return PLANNED[name](Generator().manual_seed(0))
-
-
-def test_what_is_handed_out_stays_and_can_enter_a_graph():
-    model = model_of("layer norm")
-    step = step_of(model)
-    handed = []
-    for _ in range(3):
-        loss = step()
-        tensors = [loss, *(parameter.grad for parameter in model.parameters())]
-        handed += [(tensor, tensor.clone()) for tensor in tensors]
-    assert all(torch.equal(tensor, then) for tensor, then in handed)
-    factor = torch.ones((), requires_grad=True)
-    (factor * handed[-1][0].mul_(2).sum()).backward()
-    assert factor.grad is not None
-
-
-def test_what_a_step_leaves_is_not_bound_to_inference_mode():
-    model = model_of("batch norm")
-    step = step_of(model)
-    optimizer = step.args[2]
-    optimizer.param_groups[0]["momentum"] = 0.9
-    for _ in range(3):
-        loss = step()
-        states = [tensor for state in optimizer.state.values() for tensor in state.values()]
-        grads = [parameter.grad for parameter in model.parameters()]
-        left = [loss, *states, *grads, *model.state_dict().values()]
-        assert len(left) == 1 + 6 + 6 + 9
-        assert not any(tensor.is_inference() for tensor in left)
-        copied = copy.deepcopy(model)
-        assert not any(parameter.grad.is_inference() for parameter in copied.parameters())
-
-
-class Remembers(optim.Optimizer):
-    """An optimiser of the user's that keeps the gradients."""
-
-    def __init__(self, params):
-        super().__init__(params, {"lr": 0.1})
-        self.kept = []
-
-    def update(self, group, trained, params, grads):
-        self.kept += grads
-        torch._foreach_add_(params, grads, alpha=-group["lr"])
-
-
-def test_gradients_that_an_optimizer_keeps_stay():
-    model = model_of("relu")
-    optimizer, criterion, grads = Remembers(model.parameters()), nn.MSELoss(), []
-    for seed in range(4):
-        data = Generator().manual_seed(seed)
-        batch = torch.rand(5, 3, generator=data), torch.rand(5, 2, generator=data)
-        minifw.train_step(model, criterion, optimizer, *batch)
-        grads += [parameter.grad.clone() for parameter in model.parameters()]
-    assert model._plans[0]._calls
-    assert all(map(torch.equal, optimizer.kept, grads))
-
-
-def test_a_gradient_is_one_tensor_however_often_it_is_read():
-    model = model_of("relu")
-    step = step_of(model)
-    for _ in range(3):
-        step()
-        first = [parameter.grad for parameter in model.parameters()]
-        assert all(p.grad is grad for p, grad in zip(model.parameters(), first, strict=True))
-
-
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-def test_a_copy_keeps_the_gradient_that_it_was_made_with(copied):
-    model = model_of("relu")
-    step = step_of(model)
-    step(), step()
-    parameter = copied(model[0].weight)
-    before = model[0].weight.grad
-    step(), step()
-    assert torch.equal(parameter.grad, before)
-    assert not torch.equal(parameter.grad, model[0].weight.grad)
-
-
 def test_calls_of_layers_that_are_alike_are_made_as_one():
     def layers(generator):
         between = [
@@ -244,46 +128,6 @@ def test_calls_of_layers_that_are_alike_are_made_as_one():
     made = [call.func.__name__ for call in model._plans[0]._calls.again]
     # The loss, five gradients of biases, of which the last is of another shape, and four masks.
     assert (made.count("sum"), made.count("ne"), made.count("mul_")) == (1 + 1 + 1, 1, 4)
-
-
-def sole(x):
-    return x * x
-
-
-def changed(x):
-    return sole(x).add_(1)
-
-
-def needed(x):
-    result = sole(x)
-    torch.add(result, 1)
-    return result
-
-
-def of_what_is_changed(x):
-    between = x * 3
-    result = between * between
-    between.mul_(2)
-    return result
-
-
-@pytest.mark.parametrize("function", [sole, changed, needed, of_what_is_changed])
-def test_a_loss_is_new_and_right_however_it_is_made(function):
-    with torch.inference_mode():
-        x = torch.rand(3)
-        with Recorder([x], 1000) as recorder:
-            result = function(x)
-        calls, number = recorder.calls, len(recorder.calls)
-        make = plan._anew(result, calls)
-        assert number - len(calls) == (function is sole)
-        handed = []
-        for value in (2.0, 5.0):
-            x.fill_(value)
-            for call in calls:
-                call.again()
-            handed.append(make())
-            assert torch.equal(handed[-1], function(x.clone()))
-    assert not torch.equal(*handed)
 
 
 def insert(model):
@@ -361,7 +205,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
     ],
     ids=["module", "function", "subclass"],
 )
-def test_what_is_not_the_packages_goes_follow_the_rules(make):
+def test_what_is_not_the_packages_goes_by_the_rules(make):
     seen, model = train(make, nn.MSELoss(), steps=5)
     assert len(seen) == 5
     assert not any(found._calls for found in model._plans)
@@ -414,17 +258,6 @@ def test_large_tensors_are_not_kept(monkeypatch):
         step(), step()
         assert len(model._plans) == recorded
         assert any(found._calls for found in model._plans) == (largest == 200_000)
-
-
-def test_gradients_that_the_optimizer_does_not_reset_add_up():
-    model, criterion = model_of("relu"), nn.MSELoss()
-    optimizer = optim.SGD(model[0].parameters(), lr=0.0)
-    x, target = torch.rand(5, 3), torch.rand(5, 2)
-    grads = []
-    for times in range(1, 5):
-        minifw.train_step(model, criterion, optimizer, x, target)
-        grads.append(model[-1].bias.grad)
-        torch.testing.assert_close(grads[-1], times * grads[0])
 
 
 def test_another_dtype_is_refused_as_ever():

@@ -158,7 +158,7 @@ class Certificate:
         return "\n".join(
             [
                 f"Certificate of no autograd: {'it holds' if self.holds else 'it does not hold'}",
-                say(f"the source names nothing of autograd ({self.files} files)", self.source),
+                say(f"the source uses nothing of autograd ({self.files} files)", self.source),
                 say("no backward kernel ran", self.backward_kernels),
                 say("no tensor required grad", self.requiring_grad),
                 say("no graph was left", self.graphs),

@@ -180,8 +180,10 @@ class ModuleTree:
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset the gradients of every parameter to None, or to zeros."""
         for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad = None if set_to_none else torch.zeros_like(parameter.grad)
+            if set_to_none:
+                parameter.grad = None  # unread, as to read one that is lent is to copy it
+            elif parameter.grad is not None:
+                parameter.grad = torch.zeros_like(parameter.grad)
 
     def to(self, *args: Any, **options: Any) -> Self:
         """Move and cast parameters and buffers, as :meth:`torch.Tensor.to`; returns the module.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minifw.plans.recording import Call, place
 
-__all__ = ["may_pass", "merge"]
+__all__ = ["merge"]
 
 # These work entry by entry. Sums over the dimension before the last do as well with one more in
 # front. Either way the results are the same to the last bit.
@@ -79,17 +79,9 @@ def _when(order: list[list[Call]], numbers: list[int]) -> int | None:
     }
     for when, passed_by_each in passed.items():
         each = zip(numbers, map(chain.from_iterable, passed_by_each), strict=True)
-        if all(may_pass(order[number][0], others) for number, others in each):
+        if all(order[number][0].may_pass(others) for number, others in each):
             return when
     return None
-
-
-def may_pass(call: Call, others: Iterable[Call]) -> bool:
-    """Whether neither writes what the other one touches."""
-    return all(
-        call.writes.isdisjoint(other.touches) and other.writes.isdisjoint(call.touches)
-        for other in others
-    )
 
 
 class _Layout:
@@ -124,11 +116,9 @@ class _Layout:
             return None
         function = vars(torch)[first.function.__name__]
         again = partial(function, *args, **first.keywords, out=result)
-        one = Call(function, (*args,), first.keywords, result, again)
-        # Places are those from before anything was moved, as in all other calls.
-        one.touches = frozenset().union(*(call.touches for call in calls))
-        one.writes = frozenset().union(*(call.writes for call in calls))
-        return one
+        touches = frozenset().union(*(call.touches for call in calls))
+        writes = frozenset().union(*(call.writes for call in calls))
+        return Call(function, (*args,), first.keywords, result, again, touches, writes)
 
     def _bring_together(self, tensors: tuple[Tensor, ...]) -> Tensor | None:
         """One tensor, whose parts along its first dimension they are; None if they cannot be."""

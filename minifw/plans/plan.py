@@ -22,7 +22,7 @@ from minifw.nn.module import Module
 from minifw.nn.parameter import Parameter
 from minifw.nn.rule import forward_pass
 from minifw.plans.composition import only_calls_modules
-from minifw.plans.merging import may_pass, merge
+from minifw.plans.merging import merge
 from minifw.plans.recording import Call, OtherwiseError, Recorder
 
 __all__ = ["differentiate"]
@@ -178,7 +178,7 @@ def _anew(result: Tensor, calls: list[Call]) -> Callable[[], Tensor]:
     """What makes ``result`` in a new tensor: its call, taken out of ``calls``, or else a copy."""
     for number, call in enumerate(calls):
         in_place = any(value is call.result for value in call.args)
-        if call.result is result and not in_place and may_pass(call, calls[number + 1 :]):
+        if call.result is result and not in_place and call.may_pass(calls[number + 1 :]):
             del calls[number]
             return partial(call.function, *call.args, **call.keywords)
     return result.clone

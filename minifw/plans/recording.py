@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class OtherwiseError(Exception):
     """The answer to a question is not the one of the computation that was recorded."""
 
 
-class Call:
+class Call(NamedTuple):
     """One call of torch's, which makes a tensor, changes one, or asks for a value.
 
     Attributes:
@@ -28,27 +28,27 @@ class Call:
         result: the tensor that it makes or changes; None if it asks.
         again: makes it again, into the same tensor; if it asks, raises OtherwiseError when the
             answer is another one.
-        touches, writes: the places of all its tensors, and of ``result``.
+        touches, writes: the places of all its tensors, and of ``result``, when it was recorded.
     """
 
-    __slots__ = ("again", "args", "function", "keywords", "result", "touches", "writes")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        keywords: dict[str, Any],
-        result: Tensor | None,
-        again: Callable[[], object],
-    ) -> None:
-        self.function, self.args, self.keywords = function, args, keywords
-        self.result, self.again = result, again
-        self.touches = frozenset(map(place, self.tensors()))
-        self.writes = frozenset(map(place, _tensors([result])))
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    result: Tensor | None
+    again: Callable[[], object]
+    touches: frozenset[int]
+    writes: frozenset[int]
 
     def tensors(self) -> list[Tensor]:
         """All that it takes, and what it makes."""
         return [*_tensors([self.args, *self.keywords.values(), self.result])]
+
+    def may_pass(self, others: Iterable["Call"]) -> bool:
+        """Whether neither it nor any of the others writes what the other one touches."""
+        return all(
+            self.writes.isdisjoint(other.touches) and other.writes.isdisjoint(self.touches)
+            for other in others
+        )
 
 
 class Recorder(TorchFunctionMode):
@@ -97,7 +97,10 @@ class Recorder(TorchFunctionMode):
 
         def note(result: Tensor | None, again: Callable[[], object]) -> None:
             without_out = {key: value for key, value in keywords.items() if key != "out"}
-            self.calls.append(Call(function, args, without_out, result, again))
+            writes = frozenset(map(place, _tensors([result])))
+            self.calls.append(
+                Call(function, args, without_out, result, again, writes.union(places), writes)
+            )
 
         if any(result is tensor for tensor in given):  # in place
             self.possible = place(result) in self._changing
