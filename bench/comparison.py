@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench import figures, tables
-from bench.accuracy import readable_accuracy, verdict_sentences
+from bench.accuracy_tables import readable_accuracy, verdict_sentences
 from bench.output import markdown, records, write_files
 from bench.provenance import describe
 from bench.regions import average_regions, save_regions

@@ -7,6 +7,7 @@ import pandas as pd
 import scipy.stats
 
 from bench import accuracy
+from bench.accuracy_tables import readable_interval
 
 __all__ = [
     "AGAINST",
@@ -190,7 +191,7 @@ def readable_cells(cells: pd.DataFrame) -> pd.DataFrame:
     for cell, group in _groups(cells[cells["part"] == "test"], CELL):
         row = dict(zip(CELL, cell, strict=True)) | {"seeds": group["seeds"].iloc[0]}
         for _, at in group.iterrows():
-            row[f"epoch {at['epoch']}: test %"] = accuracy.readable_interval(at, ".1f", scale=100)
+            row[f"epoch {at['epoch']}: test %"] = readable_interval(at, ".1f", scale=100)
             figure = "" if pd.isna(at["report"]) else f"{100 * at['report']:.1f}"
             row[f"report's {at['epoch']}"] = f"{figure} {at['report_vs_prediction']}".strip()
         rows.append(row)
@@ -210,7 +211,7 @@ def readable_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _interval(row: "pd.Series[Any]") -> str:
-    return accuracy.readable_interval(row, "+.2f")
+    return readable_interval(row, "+.2f")
 
 
 def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.accuracy import readable_interval
+from bench.accuracy_tables import readable_interval
 from bench.sweep import Finished
 from bench.timing import readable_ratio
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import torch
 
-from bench import accuracy
+from bench import accuracy, accuracy_tables
 from bench.faults import FAULTS
 from reference.frameworks import MINIFW
 from reference.recipes import RECIPES
@@ -169,9 +169,9 @@ def test_one_framework_alone_is_compared_with_nothing(framework):
     assert row["difference_seeds"] == 0
     assert row["difference_verdict"] == "inconclusive"
     assert np.isnan(row["difference_mean"])
-    (sentence,) = accuracy.verdict_sentences(table)
+    (sentence,) = accuracy_tables.verdict_sentences(table)
     assert "nothing is compared" in sentence
-    assert len(accuracy.readable_accuracy(table)) == 2
+    assert len(accuracy_tables.readable_accuracy(table)) == 2
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -181,8 +181,8 @@ def test_too_few_seeds_have_means_and_no_intervals(seeds):
     assert row["minifw_mean"] == pytest.approx(MINIFW_PERCENT[:seeds].mean() / 100)
     assert row[["minifw_low", "difference_high", "difference_tost_p"]].isna().all()
     assert row["minifw_report_vs_mean"] == row["minifw_report_vs_prediction"] == ""
-    assert "at least 3 seeds" in " ".join(accuracy.verdict_sentences(table))
-    assert "nan" not in accuracy.readable_accuracy(table).to_csv()
+    assert "at least 3 seeds" in " ".join(accuracy_tables.verdict_sentences(table))
+    assert "nan" not in accuracy_tables.readable_accuracy(table).to_csv()
 
 
 def test_prediction_interval_holds_a_further_run_and_a_further_mean():
@@ -215,12 +215,12 @@ def test_sentences_say_what_the_table_says():
     alike = frame(MINIFW_PERCENT, MINIFW_PERCENT + np.array([0.1, -0.1, 0, 0, 0.1, -0.1]))
     hurt = frame(MINIFW_PERCENT - [3, 4, 5, 3, 4, 5], MINIFW_PERCENT, "dropout-bce")
     noisy = frame(MINIFW_PERCENT - [9, -9, 5, -4, 8, -6], MINIFW_PERCENT, "milestones-relu")
-    good = accuracy.verdict_sentences(accuracy.accuracy_statistics(alike))
+    good = accuracy_tables.verdict_sentences(accuracy.accuracy_statistics(alike))
     assert good[0].startswith("Accuracy: equivalent in all 1 recipes")
     assert "6 seeds" in good[0]
     assert "margin 1 points" in good[0]
     table = accuracy.accuracy_statistics(pd.concat([alike, hurt, noisy]))
-    mixed = " ".join(accuracy.verdict_sentences(table))
+    mixed = " ".join(accuracy_tables.verdict_sentences(table))
     assert "4 of 6 equivalent" in mixed
     assert "Different: dropout-bce, test, -4.00 [" in mixed
     assert "Inconclusive: milestones-relu, test, " in mixed
@@ -228,9 +228,9 @@ def test_sentences_say_what_the_table_says():
     assert f"--seeds {needed}" in mixed
     assert "largest mean difference is 4.00 points (dropout-bce, test)" in mixed
     few = accuracy.accuracy_statistics(pd.concat([alike, noisy]).query("seed < 2"))
-    said = accuracy.verdict_sentences(few)
+    said = accuracy_tables.verdict_sentences(few)
     assert said[1] == "Inconclusive: for a verdict at least 3 seeds are needed."
-    shown = accuracy.readable_accuracy(table)
+    shown = accuracy_tables.readable_accuracy(table)
     assert shown["verdict"].tolist() == table["difference_verdict"].tolist()
     assert shown.loc[3, "difference, points"].startswith("-4.00 [")
 
