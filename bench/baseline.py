@@ -59,7 +59,7 @@ def changes(baseline: pd.DataFrame, accuracy: pd.DataFrame, speed: pd.DataFrame)
     Args:
         baseline: as :func:`read_baseline` gives it.
         accuracy: as :func:`bench.accuracy.accuracy_statistics` gives it.
-        speed: as :func:`bench.speed.summarise_speed` gives it.
+        speed: as :func:`bench.speed.summarize_speed` gives it.
 
     Returns:
         Columns: recipe; test_points, by how many points minifw's test accuracy has risen;

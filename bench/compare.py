@@ -32,12 +32,12 @@ from bench.page.files import UnreadableFileError
 from bench.provenance import provenance
 from bench.report import write_report
 from bench.resume import resume
-from bench.speed import SIZED, TIMED, step_memory, summarise_speed, time_recipe
+from bench.speed import SIZED, TIMED, step_memory, summarize_speed, time_recipe
 from bench.store import FILE, History, HistoryError
 from bench.sweep import STACK, Settings, Task
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe
-from reference.run import INITIALISATIONS
+from reference.run import INITIALIZATIONS
 
 __all__ = ["main"]
 
@@ -47,7 +47,7 @@ examples:
   python bench/compare.py --quick                          a first look in half a minute
   python bench/compare.py --recipes relu-mse xavier-tanh --seeds 30
   python bench/compare.py --dtype float64 --epochs 50 --output-dir /tmp/float64
-  python bench/compare.py --initialisation default         each framework's own first weights
+  python bench/compare.py --initialization default         each framework's own first weights
   python bench/compare.py --quick --json > table.json      the table, for a program
   python bench/compare.py --baseline before.json --fail-on-regression 10%
   python bench/compare.py --scheduler tcp://192.0.2.7:8786 the runs on a Dask cluster
@@ -86,7 +86,7 @@ def _parser() -> Parser:
         f"chaotic; quick: {QUICK_SEEDS})")  # fmt: skip
     add("--epochs", type=at_least(1), metavar="N",
         help=f"epochs a run (default: each recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
-    add("--initialisation", choices=INITIALISATIONS, default="recipe",
+    add("--initialization", choices=INITIALIZATIONS, default="recipe",
         help="first weights: the recipe's, the same on both frameworks, or each framework's "
         "default (default: recipe)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
@@ -200,7 +200,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Com
         accuracy=accuracy_statistics(
             tables.final_accuracies(finished), arguments.margin, settings.epochs is None
         ),
-        speed=summarise_speed(rounds, memory),
+        speed=summarize_speed(rounds, memory),
         conditions=conditions,
         provenance=provenance() | {"threads": str(arguments.threads)},
     )
@@ -210,7 +210,7 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
     """Do what the arguments ask for, and return the exit code."""
     settings = Settings(
         epochs=arguments.epochs or (QUICK_EPOCHS if arguments.quick else None),
-        initialisation=arguments.initialisation,
+        initialization=arguments.initialization,
         dtype=arguments.dtype,
         device=arguments.device,
         threads=arguments.threads,

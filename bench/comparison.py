@@ -28,7 +28,7 @@ class Comparison:
         finished: the runs.
         rounds: all timed rounds, as :func:`bench.speed.time_recipe` gives them.
         accuracy: as :func:`bench.accuracy.accuracy_statistics` gives it.
-        speed: as :func:`bench.speed.summarise_speed` gives it.
+        speed: as :func:`bench.speed.summarize_speed` gives it.
         conditions: the settings, and how many runs, rounds and processes.
         provenance: as :func:`bench.provenance.provenance` gives it.
     """
@@ -48,7 +48,7 @@ class Comparison:
         the same first weights are "different".
         """
         different = (self.accuracy["difference_verdict"] == "different").any()
-        from_one_start = self.conditions["initialisation"] == "recipe"
+        from_one_start = self.conditions["initialization"] == "recipe"
         return bool(self.speed["ratio"].notna().all()) and not (from_one_start and different)
 
     def table(self) -> pd.DataFrame:
@@ -68,7 +68,7 @@ class Comparison:
             f"Run with torch {self.provenance['torch']}, {of['dtype']} on {of['device']}, "
             f"{of['jobs']} process(es) of {of['threads']} thread(s), "
             f"{epochs} epochs, {of['rounds']} timed rounds, "
-            f"first weights by {of['initialisation']}. minifw trained the seeds of a recipe as "
+            f"first weights by {of['initialization']}. minifw trained the seeds of a recipe as "
             f"stacks of up to {STACK}; the times are those of one network.",
             describe(self.provenance),
             *(

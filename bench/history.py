@@ -34,7 +34,7 @@ TABLES = {
 FORMATS = (".csv", ".json")
 # Of runs that agree in these, the list shows one row.
 ALIKE = [
-    *("recipe", "framework", "epochs", "initialisation", "dtype", "device", "threads"),
+    *("recipe", "framework", "epochs", "initialization", "dtype", "device", "threads"),
     *("torch", "numpy", "processor", "sources"),
 ]
 

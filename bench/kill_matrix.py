@@ -1,4 +1,4 @@
-"""The kill matrix: which check finds which fault of the catalogue.
+"""The kill matrix: which check finds which fault of the catalog.
 
 A check kills a fault if it fails with the fault and passes without it, on the same row: the same
 case of a layer, or the same unit. What the right minifw fails too is no kill.
@@ -50,7 +50,7 @@ class KillMatrix:
     """Fault by check.
 
     Attributes:
-        kills: by the number of a fault in the catalogue, whether each check that was made of it
+        kills: by the number of a fault in the catalog, whether each check that was made of it
             kills it, by the check's name.
     """
 
@@ -118,7 +118,7 @@ def kill_matrix(
     Args:
         jobs: processes.
         console: where to draw the progress.
-        numbers: of the faults in the catalogue. Default: all.
+        numbers: of the faults in the catalog. Default: all.
     """
     places: dict[str, list[int]] = {}
     for number in numbers:

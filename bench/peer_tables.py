@@ -16,7 +16,7 @@ __all__ = [
     "readable",
     "readable_claims",
     "readable_stacks",
-    "summarise",
+    "summarize",
 ]
 
 # By setting, the peers whose time is put over minifw's.
@@ -41,7 +41,7 @@ def _ratio(turns: pd.DataFrame, than: str, peer: str) -> tuple[float, float, flo
     return median_interval((seconds[than] / seconds[peer]).to_numpy())
 
 
-def summarise(turns: pd.DataFrame) -> pd.DataFrame:
+def summarize(turns: pd.DataFrame) -> pd.DataFrame:
     """One row a setting and peer.
 
     Args:
@@ -82,7 +82,7 @@ def claims(
     """What it all comes to for minifw: one row a claim.
 
     Args:
-        turns: as :func:`summarise` takes them. Of the stacks, that of CLAIMED_STACK counts, or the
+        turns: as :func:`summarize` takes them. Of the stacks, that of CLAIMED_STACK counts, or the
             largest.
         memory: peak bytes of the wide network by peer; empty if not measured.
         imports: milliseconds that importing minifw takes; empty if not measured.

@@ -28,7 +28,7 @@ from bench.peer_tables import (
     readable,
     readable_claims,
     readable_stacks,
-    summarise,
+    summarize,
 )
 from bench.peer_timing import (
     BASELINE,
@@ -158,7 +158,7 @@ class Results:
     """All that was measured.
 
     Attributes:
-        turns: as :func:`bench.peer_tables.summarise` takes them.
+        turns: as :func:`bench.peer_tables.summarize` takes them.
         failures: by setting and peer, why a peer has no time.
         memory: peak bytes of the wide network, by peer.
         imports: milliseconds that importing minifw took, in each process.
@@ -296,7 +296,7 @@ def main(argv: list[str] | None = None) -> int:
     with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         results = _run(arguments, _settings(arguments), log)
-        table = summarise(results.turns)
+        table = summarize(results.turns)
         claimed = claims(results.turns, results.memory, results.imports)
         slow = _too_slow(arguments, claimed)
         sections = _sections(table, claimed, arguments.threads)

@@ -33,7 +33,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         again = partial(function, *args, **(kwargs or {}))
-        if function.namespace == "aten":  # not the notes that optimisers leave for a profiler
+        if function.namespace == "aten":  # not the notes that optimizers leave for a profiler
             self.calls.append(Call(function._schema.name, again))
         return again()
 

@@ -26,7 +26,7 @@ exit codes:
 """
 
 PAGE = "report.html"
-# What is said in a cell of a table is marked by shape and colour.
+# What is said in a cell of a table is marked by shape and color.
 MARKS = {
     "PASSED": ("good", "✓"),
     "FAILED": ("bad", "✕"),

@@ -40,7 +40,7 @@ __all__ = [
     "readable_speed",
     "speed_sentences",
     "step_memory",
-    "summarise_speed",
+    "summarize_speed",
     "time_recipe",
 ]
 
@@ -140,7 +140,7 @@ def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
     """Measure how much memory the tensors of a training step take at most, without the data.
 
     Returns:
-        A row a framework: recipe, side, and "bytes" of model, gradients, the optimiser's state and
+        A row a framework: recipe, side, and "bytes" of model, gradients, the optimizer's state and
         whatever else a step keeps.
     """
 
@@ -158,7 +158,7 @@ def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
     return pd.DataFrame(sizes, columns=SIZED)
 
 
-def summarise_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
+def summarize_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
     """Sum up the rounds: one row a recipe and part.
 
     Args:
@@ -185,7 +185,7 @@ def summarise_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of :func:`summarise_speed` for people."""
+    """The table of :func:`summarize_speed` for people."""
 
     def memory(row: "pd.Series[Any]") -> str:
         sizes = row[["minifw_bytes", "pytorch_bytes"]].dropna()
@@ -209,7 +209,7 @@ def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def speed_sentences(table: pd.DataFrame) -> list[str]:
-    """What the table of :func:`summarise_speed` comes to, in sentences."""
+    """What the table of :func:`summarize_speed` comes to, in sentences."""
     sentences = []
     epochs = table[table["part"] == "epoch"]
     for _, row in epochs[epochs["ratio"].isna()].iterrows():

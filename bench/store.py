@@ -47,7 +47,7 @@ _RUNS = Table(
     Column("seed", Integer, primary_key=True),
     Column("stack", String, primary_key=True),  # all seeds of the part
     Column("epochs", Integer, primary_key=True),  # asked for; an early stop may leave fewer
-    Column("initialisation", String, primary_key=True),
+    Column("initialization", String, primary_key=True),
     Column("dtype", String, primary_key=True),
     Column("device", String, primary_key=True),
     Column("threads", Integer, primary_key=True),
@@ -91,7 +91,7 @@ class History:
     """Finished runs and timings in an SQLite file; a context manager that closes it.
 
     What is added is there as soon as the call has returned, or not at all, whenever the process is
-    killed: each call is one transaction of SQLite's own journal, synchronised with the disk.
+    killed: each call is one transaction of SQLite's own journal, synchronized with the disk.
 
     Args:
         path: the file; it is made if there is none.

@@ -51,14 +51,14 @@ class Settings:
 
     Attributes:
         epochs: epochs a run; None for each recipe's own.
-        initialisation: "recipe" or "default", as :func:`reference.run.prepare`.
+        initialization: "recipe" or "default", as :func:`reference.run.prepare`.
         dtype: name of a torch dtype.
         device: name of a torch device.
         threads: threads that torch may use in a run.
     """
 
     epochs: int | None = None
-    initialisation: str = "recipe"
+    initialization: str = "recipe"
     dtype: str = "float32"
     device: str = "cpu"
     threads: int = 1
@@ -192,7 +192,7 @@ def train_part(part: Part, settings: Settings) -> Trained:
                 RECIPES[part.recipe],
                 FRAMEWORKS[part.framework],
                 seed,
-                settings.initialisation,
+                settings.initialization,
                 settings.torch_dtype(),
                 settings.device,
             )

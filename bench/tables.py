@@ -62,7 +62,7 @@ def readable(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         accuracy: as :func:`bench.accuracy.accuracy_statistics` gives it.
-        speed: as :func:`bench.speed.summarise_speed` gives it; none of its rows if nothing was
+        speed: as :func:`bench.speed.summarize_speed` gives it; none of its rows if nothing was
             timed.
     """
 

@@ -43,7 +43,7 @@ __all__ = ["main"]
 
 EXAMPLES = """\
 examples:
-  python bench/verify.py                              every layer, optimiser and recipe of minifw
+  python bench/verify.py                              every layer, optimizer and recipe of minifw
   python bench/verify.py --quick                      a first look, without fuzzing
   python bench/verify.py --only Linear LayerNorm --max-examples 1000
   python bench/verify.py --faults                     is the tester any good? faults by checks
@@ -109,7 +109,7 @@ def _parser() -> Parser:
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
     add("--faults", action="store_true",
-        help="also put each fault of the catalogue into minifw, and see what finds it")  # fmt: skip
+        help="also put each fault of the catalog into minifw, and see what finds it")  # fmt: skip
     add(
         "--quick",
         action="store_true",

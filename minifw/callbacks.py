@@ -23,7 +23,7 @@ class Callback:
         """Before the first epoch of a run, and before the checkpoint is read, if it goes on."""
 
     def on_step_end(self, run: Run) -> None:
-        """After every step of the optimiser; its time counts in the "seconds" of the epoch."""
+        """After every step of the optimizer; its time counts in the "seconds" of the epoch."""
 
     def on_epoch_end(self, run: Run) -> None:
         """After every epoch, when its row is in ``run.history`` and the schedule has stepped."""

@@ -7,15 +7,15 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["DISK_RADIUS", "ball_radius", "batches", "disk", "k_fold", "normalise", "one_hot"]
+__all__ = ["DISK_RADIUS", "ball_radius", "batches", "disk", "k_fold", "normalize", "one_hot"]
 
 
 def ball_radius(dimensions: int) -> float:
-    """Radius of the ball about the centre of the unit cube that holds half of the cube.
+    """Radius of the ball about the center of the unit cube that holds half of the cube.
 
     Up to three dimensions it is that of the ball of volume 1/2. From four on, that ball no longer
     fits into the cube, and the radius is sqrt(dimensions / 12 - 1 / 126), the median distance of a
-    point from the centre up to terms that fall with the dimensions: 50.2 % of the points are
+    point from the center up to terms that fall with the dimensions: 50.2 % of the points are
     inside in four dimensions, 50.1 % in five, and ever closer to 50 % beyond.
 
     Raises:
@@ -39,9 +39,9 @@ def disk(
     generator: Generator | None = None,
     dimensions: int = 2,
 ) -> tuple[Tensor, Tensor]:
-    """Points uniform in the unit cube, labelled by whether they lie in the ball at its centre.
+    """Points uniform in the unit cube, labeled by whether they lie in the ball at its center.
 
-    Half of the points lie in it: in two dimensions it is the disk of centre (0.5, 0.5) and radius
+    Half of the points lie in it: in two dimensions it is the disk of center (0.5, 0.5) and radius
     1 / sqrt(2 pi), in others that of :func:`ball_radius`.
 
     Args:
@@ -104,11 +104,11 @@ def one_hot(classes: Tensor, num_classes: int = -1) -> Tensor:
     return rows.scatter_(-1, classes.unsqueeze(-1), 1.0)
 
 
-def normalise(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+def normalize(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
     """(x - mean) / standard deviation, feature by feature, both of the training part alone.
 
     >>> train, test = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0]])
-    >>> normalise(train, test)
+    >>> normalize(train, test)
     (tensor([[-1.],
             [ 1.]]), tensor([[0.]]))
 

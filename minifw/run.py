@@ -81,7 +81,7 @@ class Run:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything on which the rest of the run depends: see :func:`minifw.save`.
 
-        That is the state of model, optimiser, schedule and callbacks, the history, and the random
+        That is the state of model, optimizer, schedule and callbacks, the history, and the random
         generators: torch's global ones, the run's, and those that modules hold as attributes.
         """
         state = {

@@ -42,7 +42,7 @@ def stack(models: Iterable[nn.Module]) -> Any:
     32
 
     Every parameter and buffer has the members' in its first dimension, and so have inputs, outputs
-    and losses. A member is what it would have been alone, up to rounding. Optimisers work entry by
+    and losses. A member is what it would have been alone, up to rounding. Optimizers work entry by
     entry, so that they need not know of members; ``nn.utils.clip_grad_norm_`` would take the norm
     of all members together. Tensors that :class:`~minifw.nn.Add` or its like broadcast against each
     other need as many dimensions as each other, since all have the members in the first.

@@ -142,7 +142,7 @@ def fit(
         callbacks: such as :class:`~minifw.callbacks.EarlyStopping`. Default: none.
         checkpoint: a file that the run is written to after every epoch, and goes on from if it is
             there: killed and called again, it ends bit for bit where it would have ended. Model,
-            optimiser and the like are to be made as they were the first time. Default: none.
+            optimizer and the like are to be made as they were the first time. Default: none.
         generator: source of the batch order, or for a stack one a member. Default: torch's global
             generator.
         progress: whether to draw a progress bar, if the standard error stream is a terminal.

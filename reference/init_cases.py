@@ -1,4 +1,4 @@
-"""One row for each verified setting of an initialiser.
+"""One row for each verified setting of an initializer.
 
 A row is the name of a function, in minifw and in torch alike, the arguments after its tensor, and
 whether it draws, and so takes a generator.
@@ -6,9 +6,9 @@ whether it draws, and so takes a generator.
 
 from typing import Any
 
-__all__ = ["INITIALISERS", "SHAPES"]
+__all__ = ["INITIALIZERS", "SHAPES"]
 
-INITIALISERS: tuple[tuple[str, dict[str, Any], bool], ...] = (
+INITIALIZERS: tuple[tuple[str, dict[str, Any], bool], ...] = (
     ("uniform_", {}, True),
     ("uniform_", {"a": -2.5, "b": 0.5}, True),
     ("normal_", {}, True),

@@ -1,4 +1,4 @@
-"""One row for each verified setting of an optimiser or a learning-rate schedule.
+"""One row for each verified setting of an optimizer or a learning-rate schedule.
 
 A row is the name of a class, in minifw and in torch alike, and the arguments of its constructor.
 """

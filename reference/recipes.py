@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from torch import Generator, Tensor
 
-from minifw.data import disk, normalise
+from minifw.data import disk, normalize
 
 __all__ = [
     "POINTS",
@@ -31,7 +31,7 @@ __all__ = [
 POINTS = 1000
 
 Data = tuple[Tensor, Tensor]
-Initialiser = Callable[[Any, Any, Generator], None]
+Initializer = Callable[[Any, Any, Generator], None]
 
 
 def default_uniform(nn: Any, linear: Any, generator: Generator) -> None:
@@ -65,14 +65,14 @@ class Recipe:
         loss: name of the loss in the namespace nn.
         epochs: as trained by the report.
         batch_size: likewise.
-        optimizer: builds the optimiser from the namespace optim and the parameters. Default: SGD of
+        optimizer: builds the optimizer from the namespace optim and the parameters. Default: SGD of
             learning rate 0.1.
         labels: label outside the disk, label inside; or "classes", for a network of two outputs.
-        normalised: whether the inputs have mean 0 and deviation 1 over the training points.
+        normalized: whether the inputs have mean 0 and deviation 1 over the training points.
         lr_lambda: factor of the learning rate for an epoch counted from 0. Default: always 1.
         patience: epochs without a lower validation loss after which a run stops; it ends with the
             weights of the lowest. Default: None, it never stops early, and keeps the last weights.
-        initialise: draws the first parameters of a Linear. Default: :func:`default_uniform`.
+        initialize: draws the first parameters of a Linear. Default: :func:`default_uniform`.
         reported: by framework, the accuracies that the report gives.
     """
 
@@ -85,10 +85,10 @@ class Recipe:
     batch_size: int
     optimizer: Callable[[Any, Any], Any] = lambda optim, parameters: optim.SGD(parameters, lr=0.1)
     labels: tuple[float, float] | Literal["classes"] = (0.0, 1.0)
-    normalised: bool = False
+    normalized: bool = False
     lr_lambda: Callable[[int], float] = lambda epoch: 1.0
     patience: int | None = None
-    initialise: Initialiser = default_uniform
+    initialize: Initializer = default_uniform
     reported: dict[str, Reported] = field(default_factory=dict)
 
     @property
@@ -108,7 +108,7 @@ class Recipe:
 
     def inputs(self, points: Tensor, train_points: Tensor) -> Tensor:
         """What the network is given for ``points``, if it is trained on ``train_points``."""
-        return normalise(train_points, points)[1] if self.normalised else points
+        return normalize(train_points, points)[1] if self.normalized else points
 
     def inside(self, outputs: Tensor) -> Tensor:
         """Whether the network says that points lie in the disk: bool, of shape (points)."""
@@ -121,7 +121,7 @@ class Recipe:
         model = self.model(nn)
         for module in model.modules():
             if isinstance(module, nn.Linear):
-                self.initialise(nn, module, generator)
+                self.initialize(nn, module, generator)
         return dict(model.state_dict())
 
 
@@ -250,18 +250,18 @@ def _milestones_recipe(name: str, activations: tuple[str, ...], reported: Report
 
 
 def _softmax_recipe(name: str, network: str, model: Callable[[Any], Any]) -> Recipe:
-    """Report 003 gives neither epochs, batch size, optimiser (SGD or Adam) nor its rate: ours."""
+    """Report 003 gives neither epochs, batch size, optimizer (SGD or Adam) nor its rate: ours."""
     return Recipe(
         name=name,
         report=_REPORT_003,
-        summary=f"{network}; cross-entropy; Adam 0.01; normalised inputs",
+        summary=f"{network}; cross-entropy; Adam 0.01; normalized inputs",
         model=model,
         loss="CrossEntropyLoss",
         epochs=100,
         batch_size=50,
         optimizer=lambda optim, parameters: optim.Adam(parameters, lr=0.01),
         labels="classes",
-        normalised=True,
+        normalized=True,
     )
 
 
@@ -283,7 +283,7 @@ def _early_stopping(lr: float, momentum: float, decay: float) -> Recipe:
         optimizer=lambda optim, parameters: optim.SGD(parameters, lr=lr, momentum=momentum),
         lr_lambda=lambda epoch: 1 / (1 + decay * epoch),
         patience=30,
-        initialise=_he_xavier_normal,
+        initialize=_he_xavier_normal,
         reported={"minifw": Reported(train=0.995, test=0.991)},
     )
 
@@ -332,7 +332,7 @@ _RECIPES = (
         epochs=200,
         batch_size=50,
         labels=(-1.0, 1.0),
-        initialise=_xavier_uniform,
+        initialize=_xavier_uniform,
         reported={
             "minifw": Reported(None, 0.969, runs=10),
             "pytorch": Reported(None, 0.978, runs=10),

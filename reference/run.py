@@ -13,10 +13,10 @@ from minifw.callbacks import Callback
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
-__all__ = ["INITIALISATIONS", "Regions", "Run", "data_generator", "fit_stacked", "prepare"]
+__all__ = ["INITIALIZATIONS", "Regions", "Run", "data_generator", "fit_stacked", "prepare"]
 
 # "recipe": the same first weights on every framework; "default": each framework's own.
-INITIALISATIONS = ("recipe", "default")
+INITIALIZATIONS = ("recipe", "default")
 
 _STREAMS = ("data", "weights", "batch order", "dropout masks")
 
@@ -110,7 +110,7 @@ def prepare(
     recipe: Recipe,
     framework: Framework,
     seed: int,
-    initialisation: str = "recipe",
+    initialization: str = "recipe",
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     data: Sequence[Data] | None = None,
@@ -121,7 +121,7 @@ def prepare(
         recipe: what to train.
         framework: on what.
         seed: of all randomness.
-        initialisation: "recipe", the first weights of the recipe, the same on every framework, or
+        initialization: "recipe", the first weights of the recipe, the same on every framework, or
             "default", those that the framework draws by itself. Default: "recipe".
         dtype: of data and parameters; both are drawn in float32, so that it changes no draw.
         device: of data and parameters.
@@ -129,14 +129,14 @@ def prepare(
             draws.
 
     Raises:
-        ValueError: initialisation is unknown.
+        ValueError: initialization is unknown.
     """
-    if initialisation not in INITIALISATIONS:
-        raise ValueError(f"expected an initialisation of {INITIALISATIONS}, got {initialisation!r}")
+    if initialization not in INITIALIZATIONS:
+        raise ValueError(f"expected an initialization of {INITIALIZATIONS}, got {initialization!r}")
     device = torch.device(device)
     with _global_generator(seed, "weights", device):
         model = recipe.model(framework.nn)
-        if initialisation == "recipe":
+        if initialization == "recipe":
             # Drawn by PyTorch, whichever framework loads it.
             state = recipe.initial_state(PYTORCH.nn, _generator(seed, "weights"))
             model.load_state_dict(state)

@@ -28,7 +28,7 @@ def write_results(folder: Path, recipes: tuple[str, ...] = RECIPES) -> None:
     _speed(recipes, rng).to_csv(folder / "speed.csv", index=False)
     _peers().to_csv(folder / "peers.csv", index=False)
     _claims().to_csv(folder / "peers_claims.csv", index=False)
-    for name in ("scaling", "initialisation"):
+    for name in ("scaling", "initialization"):
         figure, axes = plt.subplots(figsize=(9, 4))
         axes.plot([1, 2, 4], rng.random(3), color="black")
         axes.set(xlabel="size", title=name)
@@ -36,7 +36,7 @@ def write_results(folder: Path, recipes: tuple[str, ...] = RECIPES) -> None:
     _scaling().to_csv(folder / "scaling.csv", index=False)
     _overhead().to_csv(folder / "scaling_overhead.csv", index=False)
     (folder / "scaling.md").write_text("| a |\n|---|\n\nWhat follows from scaling.\n")
-    for name in ("initialisation", "profile"):
+    for name in ("initialization", "profile"):
         frame = pd.DataFrame({"size": [1, 2, 4], "seconds": rng.random(3), "wrong": ["", "", "x"]})
         frame.to_csv(folder / f"{name}.csv", index=False)
         (folder / f"{name}.md").write_text(f"# {name}\n\nWhat follows from {name}.\n")

@@ -200,7 +200,7 @@ class Interrupt(Callback):
             raise KeyboardInterrupt
 
 
-# A row: optimiser and its options, schedule, options of fit.
+# A row: optimizer and its options, schedule, options of fit.
 RUNS: dict[str, tuple[str, dict[str, Any], Any, dict[str, Any]]] = {
     "momentum": ("SGD", {"lr": 0.1, "momentum": 0.9}, None, {}),
     "adam, cosine": (

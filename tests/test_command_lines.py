@@ -10,7 +10,7 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from bench import compare, initialisation, peers, profile_step, report, scaling, tune
+from bench import compare, initialization, peers, profile_step, report, scaling, tune
 from bench.command_line import consoles, show
 
 SCRIPTS = [
@@ -52,7 +52,7 @@ COMMAND_LINES = (
             "--threads 0": "at least 1",
             "--device abacus": "abacus",
             "--dtype int8": "float64",
-            "--initialisation zeros": "default",
+            "--initialization zeros": "default",
             "--baseline none.json": "none.json",
             "--baseline none.json --frameworks minifw": "--frameworks",
             "--fail-on-regression 10%": "--baseline",
@@ -79,7 +79,7 @@ COMMAND_LINES = (
         },
     ),
     CommandLine(
-        initialisation,
+        initialization,
         "--seeds 1 --epochs 1 --jobs 1",
         "_runs",
         {

@@ -62,13 +62,13 @@ def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
         ET.parse(path)
 
 
-def test_classes_and_normalised_inputs_are_drawn_in_the_unit_square(tmp_path, capsys):
+def test_classes_and_normalized_inputs_are_drawn_in_the_unit_square(tmp_path, capsys):
     recipes = ["--recipes", "softmax-custom", "softmax-residual", "--epochs", "20", "--seeds", "1"]
     arguments = [*SHORT, *recipes, "--output-dir", str(tmp_path)]
     assert compare.main(arguments) == 0
     (run,) = sweep([Task("softmax-custom", "minifw", 0)], Settings(epochs=20), jobs=1)
     inside = run.regions[-1]
-    assert inside[50, 50], "the centre of the disk"
+    assert inside[50, 50], "the center of the disk"
     assert not inside[[0, 0, -1, -1], [0, -1, 0, -1]].any(), "the corners"
     assert inside.mean() == pytest.approx(0.5, abs=0.05)
 
@@ -309,7 +309,7 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
 
 def test_accuracies_that_differ_are_exit_code_1(tmp_path, differ):
     assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 1
-    own = [*SHORT, "--initialisation", "default", "--output-dir", str(tmp_path)]
+    own = [*SHORT, "--initialization", "default", "--output-dir", str(tmp_path)]
     assert compare.main(own) == 0, "different starts need not agree"
 
 

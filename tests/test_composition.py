@@ -309,7 +309,7 @@ def test_a_copy_has_hooks_of_its_own() -> None:
 # Buffers.
 
 
-class Centre(nn.Module):
+class Center(nn.Module):
     def __init__(self) -> None:
         self.register_buffer("mean", torch.tensor([1.0, 2.0]))
         self.register_buffer("count", torch.tensor(3))
@@ -322,10 +322,10 @@ class Centre(nn.Module):
 
 
 def test_buffers_are_state() -> None:
-    module = nn.Sequential(Centre())
+    module = nn.Sequential(Center())
     assert [name for name, _ in module.named_buffers()] == ["0.mean", "0.count", "0.scratch"]
     assert list(module.state_dict()) == ["0.mean", "0.count", "0.linear.weight", "0.linear.bias"]
-    other = nn.Sequential(Centre())
+    other = nn.Sequential(Center())
     other[0].mean.zero_()
     other.load_state_dict(module.state_dict())
     assert torch.equal(other[0].mean, torch.tensor([1.0, 2.0]))
@@ -354,7 +354,7 @@ def test_register_buffer_refuses_what_torch_refuses(name: Any, tensor: Any) -> N
         nn.Linear(1, 1).register_buffer(name, tensor)
 
 
-def test_state_dicts_of_normalisation_and_weights_go_both_ways() -> None:
+def test_state_dicts_of_normalization_and_weights_go_both_ways() -> None:
     def make(namespace: Any) -> Any:
         return namespace.Sequential(
             namespace.BatchNorm1d(3),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator
 
-from minifw.data import DISK_RADIUS, ball_radius, batches, disk, k_fold, normalise, one_hot
+from minifw.data import DISK_RADIUS, ball_radius, batches, disk, k_fold, normalize, one_hot
 
 
 def seeded(seed: int) -> Generator:
@@ -32,8 +32,8 @@ def test_the_disk_has_half_of_the_unit_square() -> None:
 def test_labels(labels: tuple[float, float], values: set[float]) -> None:
     points, drawn = disk(100, labels, seeded(1))
     assert values == set(drawn.flatten().tolist())
-    centre = (points - 0.5).norm(dim=1) < 0.1
-    assert {float(labels[1])} == set(drawn[centre].flatten().tolist())
+    center = (points - 0.5).norm(dim=1) < 0.1
+    assert {float(labels[1])} == set(drawn[center].flatten().tolist())
 
 
 def test_a_seed_gives_the_same_disk() -> None:
@@ -90,8 +90,8 @@ PAIR = torch.zeros(4, 2), torch.zeros(4, 1)
         (lambda: list(k_fold(PAIR, 1)), "from 2 to the number of samples, 4, got 1"),
         (lambda: list(k_fold(PAIR, 5)), "from 2 to the number of samples, 4, got 5"),
         (lambda: list(k_fold((PAIR[0], PAIR[1][:3]), 2)), r"as inputs \(4\), got 3"),
-        (lambda: normalise(torch.zeros(0, 2)), "at least one training sample"),
-        (lambda: normalise(*PAIR), r"shape \[2\], as the training part, got \[1\]"),
+        (lambda: normalize(torch.zeros(0, 2)), "at least one training sample"),
+        (lambda: normalize(*PAIR), r"shape \[2\], as the training part, got \[1\]"),
     ],
 )
 def test_arguments_out_of_range_are_refused(function: Callable[[], Any], message: str) -> None:

@@ -415,7 +415,7 @@ def test_an_example_is_read_back_from_what_it_prints(example: Example) -> None:
     assert example == Example.parse(str(example))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"colour": 1}', "{'seed': 1}", '{"dtype": "int8"}'])
+@pytest.mark.parametrize("text", ["", "[]", '{"color": 1}', "{'seed': 1}", '{"dtype": "int8"}'])
 def test_what_is_no_example_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected an example such as"):
         Example.parse(text)

@@ -156,12 +156,12 @@ SHARED: dict[str, tuple[Callable[[Any], Any], type[Exception], list[str]]] = {
         TypeError,
         ["builtin_function_or_method", "'1'"],
     ),
-    "empty optimiser": (
+    "empty optimizer": (
         lambda f: f.optim.SGD([], lr=0.1),
         ValueError,
         ["empty parameter list", "model.parameters()"],
     ),
-    "optimiser of activations": (
+    "optimizer of activations": (
         lambda f: f.optim.SGD(f.nn.ReLU().parameters(), lr=0.1),
         ValueError,
         ["empty parameter list"],
@@ -171,12 +171,12 @@ SHARED: dict[str, tuple[Callable[[Any], Any], type[Exception], list[str]]] = {
         ValueError,
         ["learning rate", "-0.1"],
     ),
-    "optimiser of numbers": (
+    "optimizer of numbers": (
         lambda f: f.optim.SGD([1.0], lr=0.1),
         TypeError,
         ["optimizer can only optimize", "float"],
     ),
-    "optimiser of a parameter not in a list": (
+    "optimizer of a parameter not in a list": (
         lambda f: f.optim.SGD(f.nn.Linear(1, 1).weight, lr=0.1),
         TypeError,
         ["Parameter"],
@@ -204,7 +204,7 @@ def test_as_torch(row: Any) -> None:
     assert_raises(lambda: action(Minifw), error, parts)
 
 
-def test_an_optimiser_is_given_parameters_and_not_tensors() -> None:
+def test_an_optimizer_is_given_parameters_and_not_tensors() -> None:
     assert_raises(
         lambda: optim.SGD([torch.ones(2)], lr=0.1), TypeError, ["Parameters of minifw.nn", "Tensor"]
     )

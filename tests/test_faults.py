@@ -1,4 +1,4 @@
-"""The tester tested: every fault of the catalogue is found, and nothing but faults."""
+"""The tester tested: every fault of the catalog is found, and nothing but faults."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 import minifw
 from bench.faults import FAULTS, Fault, replaced
-from bench.faults.normalisation import _batch_norm, _layer_norm
+from bench.faults.normalization import _batch_norm, _layer_norm
 from bench.kill_matrix import LAYER_CHECKS, KillMatrix, kill_matrix, layer_fails, rows, trials
 from bench.kill_results import draw_kill_matrix, write_kill_matrix
 from minifw import nn
@@ -21,7 +21,7 @@ def test_it_is_killed(fault: Fault) -> None:
     assert any(killed for _, killed in trials(fault)), "it survives"
 
 
-def test_the_catalogue_names_each_fault_once() -> None:
+def test_the_catalog_names_each_fault_once() -> None:
     assert len(FAULTS) >= 60
     assert len(FAULTS) == len({fault.name for fault in FAULTS})
     assert all(fault.name and fault.name == fault.name.strip() for fault in FAULTS)
@@ -42,7 +42,7 @@ def test_a_fault_is_in_its_own_copy_alone() -> None:
     assert framework.optim is minifw.optim
 
 
-def test_what_the_faults_of_normalisation_start_from_is_right() -> None:
+def test_what_the_faults_of_normalization_start_from_is_right() -> None:
     class Layer(nn.LayerNorm):
         def rule(self, input: Tensor) -> object:
             return _layer_norm(self, input)

@@ -44,7 +44,7 @@ def test_what_a_step_leaves_is_not_bound_to_inference_mode():
 
 
 class Remembers(optim.Optimizer):
-    """An optimiser of the user's that keeps the gradients."""
+    """An optimizer of the user's that keeps the gradients."""
 
     def __init__(self, params):
         super().__init__(params, {"lr": 0.1})

@@ -25,7 +25,7 @@ def test_lists_a_row_for_runs_that_differ_in_the_seed_alone(folder, capsys):
     shown = capsys.readouterr().out
     for name in ("relu-mse", "float64", "dtype"):
         assert name in shown
-    assert "initialisation" not in shown, "the same in all rows"
+    assert "initialization" not in shown, "the same in all rows"
     assert history.main(["--output-dir", str(folder), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     listed = {(row["framework"], row["dtype"]): row["runs"] for row in rows}

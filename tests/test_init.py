@@ -1,4 +1,4 @@
-"""Initialisers: what the checks of each row, in test_units.py, leave open."""
+"""Initializers: what the checks of each row, in test_units.py, leave open."""
 
 from typing import Any
 

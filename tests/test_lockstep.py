@@ -37,9 +37,9 @@ def test_a_full_run_in_float64_ends_with_the_weights_of_pytorch(recipe):
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
-def test_default_initialisations_are_the_same_bit_for_bit(recipe):
+def test_default_initializations_are_the_same_bit_for_bit(recipe):
     expected, actual = (
-        weights(prepare(recipe, framework, seed=3, initialisation="default"))
+        weights(prepare(recipe, framework, seed=3, initialization="default"))
         for framework in (PYTORCH, MINIFW)
     )
     for name in expected:
@@ -58,9 +58,9 @@ def test_a_run_is_a_function_of_recipe_framework_and_seed():
     assert torch.equal(global_state, torch.get_rng_state())
 
 
-def test_an_unknown_initialisation_is_refused():
+def test_an_unknown_initialization_is_refused():
     with pytest.raises(ValueError, match=r"recipe.*default.*'zeros'"):
-        prepare(RECIPES["relu-mse"], MINIFW, 0, initialisation="zeros")
+        prepare(RECIPES["relu-mse"], MINIFW, 0, initialization="zeros")
 
 
 @pytest.mark.parametrize("framework", [PYTORCH, MINIFW], ids=lambda framework: framework.name)
@@ -100,7 +100,7 @@ def test_training_test_and_validation_points_have_none_in_common():
     assert len(set.union(*parts)) == 3000
 
 
-def test_inputs_are_normalised_by_the_training_points_wherever_they_are_used():
+def test_inputs_are_normalized_by_the_training_points_wherever_they_are_used():
     run = prepare(RECIPES["softmax-sequential"], MINIFW, seed=0)
     assert run.train[0].mean(0).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert run.test[0].mean(0).abs().max() > 1e-3, "the test points have a mean of their own"

@@ -105,7 +105,7 @@ def test_minifw_refuses_at_once_what_torch_fails_on_later(name, options, message
 
 @each_framework
 @pytest.mark.parametrize("name", ["LambdaLR", "StepLR", "ReduceLROnPlateau"])
-def test_only_an_optimiser_of_the_framework_is_taken(framework, name):
+def test_only_an_optimizer_of_the_framework_is_taken(framework, name):
     other = MINIFW if framework is PYTORCH else PYTORCH
     argument = {"LambdaLR": [[abs, abs]], "StepLR": [3]}.get(name, [])
     with pytest.raises(TypeError, match="is not an Optimizer"):

@@ -1,4 +1,4 @@
-"""Optimisers: what the checks of each row, in test_units.py, leave open."""
+"""Optimizers: what the checks of each row, in test_units.py, leave open."""
 
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_a_step_changes_the_parameter_in_place() -> None:
     assert [0.5, 0.5] == held.tolist()
 
 
-def test_optimisers_take_an_iterator_once() -> None:
+def test_optimizers_take_an_iterator_once() -> None:
     layer = nn.Linear(2, 2, generator=Generator().manual_seed(2))
     optimizer = optim.SGD(layer.parameters(), lr=0.1)
     assert [layer.weight, layer.bias] == optimizer.param_groups[0]["params"]

@@ -39,7 +39,7 @@ def test_the_verdict_is_what_the_command_prints(capsys):
         assert line.strip().partition(" (")[0][:20] in printed
 
 
-def test_the_number_of_faults_is_that_of_the_catalogue():
+def test_the_number_of_faults_is_that_of_the_catalog():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{len(FAULTS)} deliberate faults" in readme
 

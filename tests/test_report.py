@@ -77,7 +77,7 @@ def test_the_pictures_of_every_recipe_are_there(page):
         for section in page.iter(f"{HTML}section")
     }
     numbers = {"accuracy": 2, "curves": len(RECIPES), "regions": len(RECIPES), "speed": 5,
-               "scaling": 1, "peers": 2, "initialisation": 1}  # fmt: skip
+               "scaling": 1, "peers": 2, "initialization": 1}  # fmt: skip
     assert numbers == {part: len(found) for part, found in pictures.items() if found}
 
 
@@ -301,7 +301,7 @@ def test_the_trained_models_are_averaged_whenever_each_stopped(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_picture_is_the_same_from_run_to_run_and_in_the_colours_of_the_theme():
+def test_a_picture_is_the_same_from_run_to_run_and_in_the_colors_of_the_theme():
     lines = pd.DataFrame(
         {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "held": True}
     )
@@ -311,7 +311,7 @@ def test_a_picture_is_the_same_from_run_to_run_and_in_the_colours_of_the_theme()
     drawn = one.partition("</style>")[2]
     assert "var(--ink)" in drawn
     assert "var(--pytorch)" in drawn
-    assert not re.search("#[0-9a-f]{6}", drawn), "a colour that does not follow the page"
+    assert not re.search("#[0-9a-f]{6}", drawn), "a color that does not follow the page"
     assert "prefers-color-scheme: dark" in one.partition("</style>")[0]
     inlined = figures.inline(one, "x", "what is to be seen")
     assert "<style" not in inlined

@@ -1,4 +1,4 @@
-"""The page in a real browser: layout, pictures, colours, keyboard, print. Skipped without one."""
+"""The page in a real browser: layout, pictures, colors, keyboard, print. Skipped without one."""
 
 import shutil
 from importlib.util import find_spec
@@ -21,14 +21,14 @@ views = pytest.mark.parametrize("view", [(w, s) for w in WIDTHS for s in SCHEMES
 CONTRASTS = """() => {
   const channel = (value) =>
     value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
-  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
   const luminance = ([red, green, blue]) =>
     [red, green, blue].map((value) => channel(value / 255))
       .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
   const ground = (element) => {
     for (; element; element = element.parentElement) {
-      const colour = parse(getComputedStyle(element).backgroundColor);
-      if (colour.length === 3 || colour[3] === 1) return colour;
+      const color = parse(getComputedStyle(element).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
     }
     return [255, 255, 255];
   };
@@ -38,8 +38,8 @@ CONTRASTS = """() => {
       (node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim()))
     .map((element) => {
       const style = getComputedStyle(element);
-      const colour = parse(element.namespaceURI.endsWith("svg") ? style.fill : style.color);
-      const [low, high] = [luminance(colour), luminance(ground(element))].sort((a, b) => a - b);
+      const color = parse(element.namespaceURI.endsWith("svg") ? style.fill : style.color);
+      const [low, high] = [luminance(color), luminance(ground(element))].sort((a, b) => a - b);
       return [(high + 0.05) / (low + 0.05), `${element.tagName} ${element.textContent.trim()}`];
     });
 }"""

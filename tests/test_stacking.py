@@ -60,7 +60,7 @@ def test_members_follow_their_lone_runs(recipe: Any) -> None:
 
 
 def mlp(seed: int) -> Any:
-    """Without normalisation: gradients that it makes zero are rounding, which Adam scales up."""
+    """Without normalization: gradients that it makes zero are rounding, which Adam scales up."""
     generator, masks = seeded(seed), seeded(100 + seed)
     return nn.Sequential(
         nn.Linear(2, 6, generator=generator),
@@ -99,7 +99,7 @@ def train(model: Any, criterion: Any, data: Any, generator: Any, name: str, **op
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimisers_and_schedules_work_on_stacks(name: str, accumulate: int) -> None:
+def test_optimizers_and_schedules_work_on_stacks(name: str, accumulate: int) -> None:
     stack = minifw.stack([mlp(seed) for seed in range(MEMBERS)])
     criterion = minifw.stack([nn.MSELoss()] * MEMBERS)
     options = {"accumulate": accumulate}

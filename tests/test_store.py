@@ -59,7 +59,7 @@ def test_a_run_is_found_as_it_was(tmp_path):
     "change",
     [
         {"epochs": 4},
-        {"initialisation": "default"},
+        {"initialization": "default"},
         {"dtype": "float64"},
         {"device": "cuda"},
         {"threads": 2},

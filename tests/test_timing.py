@@ -14,7 +14,7 @@ import torch
 from bench import speed
 from bench.faults import FAULTS
 from bench.memory import peak_memory
-from bench.speed import PARTS, readable_speed, step_memory, summarise_speed, time_recipe
+from bench.speed import PARTS, readable_speed, step_memory, summarize_speed, time_recipe
 from bench.sweep import Settings
 from bench.timing import COMPARED, again, compare_sides, interleave, median_interval, threads
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
@@ -157,7 +157,7 @@ def test_there_is_no_speed_of_a_framework_that_is_wrong(name, dtype):
     assert rows["seconds"].isna().all()
     assert list(rows["part"]) == list(PARTS)
     right = time_recipe(RECIPES["xavier-tanh"], 1, Settings())
-    table = summarise_speed(pd.concat([rows, right]), step_memory(RELU_MSE, Settings()))
+    table = summarize_speed(pd.concat([rows, right]), step_memory(RELU_MSE, Settings()))
     own = table[table["recipe"] == "relu-mse"]
     expected = rf"not timed: relu-mse in {dtype}\d*, \d+ steps: parted at .* looks like a fault"
     assert own["claim"].str.match(expected).all()
@@ -170,9 +170,9 @@ def test_there_is_no_speed_of_a_framework_that_is_wrong(name, dtype):
 def test_the_summary_of_a_file_is_that_of_the_rows(tmp_path):
     rows, memory = time_recipe(RELU_MSE, 3, Settings()), step_memory(RELU_MSE, Settings())
     rows.to_csv(tmp_path / "timings.csv", index=False)
-    table = summarise_speed(rows, memory)
+    table = summarize_speed(rows, memory)
     pd.testing.assert_frame_equal(
-        table, summarise_speed(pd.read_csv(tmp_path / "timings.csv"), memory)
+        table, summarize_speed(pd.read_csv(tmp_path / "timings.csv"), memory)
     )
     assert list(table["part"]) == list(PARTS)
     assert list(table["minifw_bytes"].notna()) == [part == "step" for part in PARTS]

@@ -1,4 +1,4 @@
-"""Optimisers, schedules, initialisers, data and training: every unit, by the engine's checks."""
+"""Optimizers, schedules, initializers, data and training: every unit, by the engine's checks."""
 
 from types import ModuleType
 

@@ -108,12 +108,12 @@ def _one_hot(framework: ModuleType) -> Iterator[Verdict]:
             yield compare("rows", framework.data.one_hot(classes, num_classes), expected)
 
 
-def _normalised(framework: ModuleType) -> Iterator[Verdict]:
+def _normalized(framework: ModuleType) -> Iterator[Verdict]:
     """Every part by the statistics of the first."""
     scale, shift = torch.tensor([1.0, 100.0, 1e-3]), torch.tensor([0.0, -5.0, 7.0])
     parts = [torch.randn(n, 3, generator=_seeded(n)).double() * scale + shift for n in (200, 30, 1)]
     mean, deviation = parts[0].mean(0), parts[0].std(0, correction=0)
-    made = framework.data.normalise(*parts)
+    made = framework.data.normalize(*parts)
     for actual, part in zip(made, parts, strict=True):
         yield compare("features", actual, (part - mean) / deviation, 1e-9)
 
@@ -123,13 +123,13 @@ def _constant(framework: ModuleType) -> Iterator[Verdict]:
     for value in (0.0, 0.1, -1e6, 1e-30):
         # 1,000 times 0.1 has a mean that is not 0.1, and so a small deviation.
         train = torch.stack([torch.full((1000,), value), torch.arange(1000.0)], 1)
-        train_out, test_out = framework.data.normalise(train, torch.tensor([[value + 3, 0.0]]))
+        train_out, test_out = framework.data.normalize(train, torch.tensor([[value + 3, 0.0]]))
         reach = 1e-6 * abs(value)
         held = bool(train_out[:, 0].abs().max() <= reach)
         yield holds("constant feature", held, f"{value} becomes {train_out[0, 0].item()}")
         moved = abs(test_out[0, 0].item() - 3) <= reach + 1e-6
         yield holds("constant feature", moved, f"3 more becomes {test_out[0, 0].item()}")
-    (alone,) = framework.data.normalise(torch.tensor([[7.0]]))
+    (alone,) = framework.data.normalize(torch.tensor([[7.0]]))
     yield compare("one sample", alone, torch.zeros(1, 1))
 
 
@@ -176,9 +176,9 @@ UNITS = (
     ),
     Unit("one_hot", ("data.one_hot",), {"one-hot rows": _one_hot}),
     Unit(
-        "normalise",
-        ("data.normalise",),
-        {"training statistics": _normalised, "constant features": _constant},
+        "normalize",
+        ("data.normalize",),
+        {"training statistics": _normalized, "constant features": _constant},
     ),
     Unit("disk", ("data.disk",), {"points and labels": _disk, "half inside": _half_inside}),
 )

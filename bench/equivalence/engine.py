@@ -373,7 +373,7 @@ class _Moving(TorchDispatchMode):
         result, schema = function(*args, **kwargs or {}), function._schema
         if schema.name in _COPIES or any(returned.alias_info for returned in schema.returns):
             return result
-        # Of a tuple, as of batch normalisation and its backward pass, each.
+        # Of a tuple, as of batch normalization and its backward pass, each.
         return tree_map_only(Tensor, self.move, result)
 
 

@@ -2,7 +2,7 @@
 
 What rounding alone does to a run is read off a control: PyTorch against PyTorch with every initial
 weight moved by one ULP. At the first step at which the subject parts from the reference by more
-than that, each module, the loss and the optimiser are taken by themselves through the calls of that
+than that, each module, the loss and the optimizer are taken by themselves through the calls of that
 step, and the first that is wrong is named. If none is, it was rounding after all.
 """
 
@@ -146,7 +146,7 @@ def _values(run: Run) -> dict[str, Tensor]:
 
 
 def _move(run: Run, seed: int) -> None:
-    """Move each weight to a neighbour."""
+    """Move each weight to a neighbor."""
     generator = torch.Generator().manual_seed(seed)
     for value in _values(run).values():
         up = torch.rand(value.shape, generator=generator) < 0.5
@@ -257,7 +257,7 @@ def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdic
 
 
 def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:
-    """Give the subject's optimiser the gradients of PyTorch's, then let it do the whole step."""
+    """Give the subject's optimizer the gradients of PyTorch's, then let it do the whole step."""
     eps = torch.finfo(step.input.dtype).eps
     model, optimizer = copy.deepcopy((subject.model, subject.optimizer))
     grads = {name: parameter.grad for name, parameter in twin.model.named_parameters()}

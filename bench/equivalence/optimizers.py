@@ -1,4 +1,4 @@
-"""Optimisers against torch.optim, weight by weight: every row of OPTIMIZERS."""
+"""Optimizers against torch.optim, weight by weight: every row of OPTIMIZERS."""
 
 import copy
 import functools
@@ -45,7 +45,7 @@ def take(optimizer: Any, params: list[Any], steps: range) -> Tensor:
 
 
 def make(framework: Any, name: str, params: Any, options: dict[str, Any]) -> Any:
-    """The optimiser of that name."""
+    """The optimizer of that name."""
     return getattr(framework.optim, name)(params, **options)
 
 
@@ -87,7 +87,7 @@ def _groups(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterat
 
 def _state_dict(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
     """A state_dict goes on in the other framework, and in the same."""
-    # Two torch optimisers may hold their state_dict's tensors in common, so each is given its own.
+    # Two torch optimizers may hold their state_dict's tensors in common, so each is given its own.
     for saved, loaded in ((PYTORCH, framework), (framework, PYTORCH), (framework, framework)):
         params = parameters(saved)
         optimizer = make(saved, name, params, options)

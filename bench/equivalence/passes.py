@@ -120,10 +120,10 @@ class Pass:
 
     def draw(self, outputs: Sequence[Tensor], label: str) -> list[Tensor]:
         """Draw a gradient for each output."""
-        # Another seed than the inputs': normalisation maps a cotangent equal to its input to 0.
+        # Another seed than the inputs': normalization maps a cotangent equal to its input to 0.
         generator = Generator().manual_seed(self.example.seed + 1_000_003 + len(label))
         dtype = DTYPES[self.example.dtype]
-        # Of equal samples with equal gradients, batch normalisation makes nothing but rounding.
+        # Of equal samples with equal gradients, batch normalization makes nothing but rounding.
         expanded = self.example.layout == "expanded"
         layout = "contiguous" if expanded else self.example.layout
         return [

@@ -30,7 +30,7 @@ VALUES: dict[str, Callable[[int], float]] = {
 
 
 def make_optimizer(framework: Any) -> Any:
-    """An optimiser of two groups, with rates of their own."""
+    """An optimizer of two groups, with rates of their own."""
     groups = [{"params": [framework.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 2.0)]
     return framework.optim.SGD(groups)
 

@@ -1,6 +1,6 @@
 """Units: what is not a layer, checked against PyTorch all the same.
 
-Optimisers, schedules, initialisers, data and training have no backward pass, so each has checks of
+Optimizers, schedules, initializers, data and training have no backward pass, so each has checks of
 its own. A check is a function of a framework, by which is meant anything with the surface of the
 package ``minifw``; it yields the verdicts of the engine.
 """

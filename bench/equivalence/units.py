@@ -3,7 +3,7 @@
 from types import ModuleType
 
 import minifw
-from bench.equivalence import data, initialisers, optimizers, schedules, training
+from bench.equivalence import data, initializers, optimizers, schedules, training
 from bench.equivalence.report import Report
 from bench.equivalence.unit import Unit
 
@@ -12,7 +12,7 @@ __all__ = ["UNITS", "unit_reports"]
 UNITS: tuple[Unit, ...] = (
     *optimizers.UNITS,
     *schedules.UNITS,
-    *initialisers.UNITS,
+    *initializers.UNITS,
     *data.UNITS,
     *training.UNITS,
 )

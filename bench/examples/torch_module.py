@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     """x / r, r = sqrt(mean(x^2) + eps) over the last dimension."""
 
     @staticmethod
@@ -28,7 +28,7 @@ class _Normalise(torch.autograd.Function):
         return (inverse * (grad_output - output * along)).to(grad_output.dtype), None
 
 
-class _NormaliseByAConstant(_Normalise):
+class _NormalizeByAConstant(_Normalize):
     """The same, but r is taken for a number that does not depend on the input."""
 
     @staticmethod
@@ -40,7 +40,7 @@ class _NormaliseByAConstant(_Normalise):
 class RMSNorm(torch.nn.Module):
     """Division by the root of the mean square, and a weight."""
 
-    normalise: Any = _Normalise
+    normalize: Any = _Normalize
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -48,11 +48,11 @@ class RMSNorm(torch.nn.Module):
         self.eps = eps
 
     def forward(self, input: Tensor) -> Tensor:
-        normalised: Tensor = self.normalise.apply(input, self.eps)
-        return normalised * self.weight
+        normalized: Tensor = self.normalize.apply(input, self.eps)
+        return normalized * self.weight
 
 
 class WrongRMSNorm(RMSNorm):
     """The same, but the backward pass forgets that the root depends on the input."""
 
-    normalise = _NormaliseByAConstant
+    normalize = _NormalizeByAConstant

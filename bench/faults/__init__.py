@@ -1,4 +1,4 @@
-"""The catalogue of faults that the equivalence engine has to find.
+"""The catalog of faults that the equivalence engine has to find.
 
 Each is a minifw in which one class or function is wrong, and is named after what it does.
 """
@@ -6,10 +6,10 @@ Each is a minifw in which one class or function is wrong, and is named after wha
 from bench.faults import (  # noqa: F401 -- each notes its faults
     activations,
     data,
-    initialisers,
+    initializers,
     layers,
     losses,
-    normalisation,
+    normalization,
     optimizers,
     schedules,
     training,

@@ -81,28 +81,28 @@ def one_hot_from_one(classes: Tensor, num_classes: int = -1) -> Tensor:
     return data.one_hot(classes, num_classes).roll(-1, -1)
 
 
-@fault("data.normalise")
-def normalised_apart(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """normalise takes the statistics of the test part for the test part"""
-    return tuple(data.normalise(part)[0] for part in (train, *parts))
+@fault("data.normalize")
+def normalized_apart(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """normalize takes the statistics of the test part for the test part"""
+    return tuple(data.normalize(part)[0] for part in (train, *parts))
 
 
-@fault("data.normalise")
-def normalised_together(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """normalise takes its statistics from training and test part together"""
-    return data.normalise(torch.cat([train, *parts]), train, *parts)[1:]
+@fault("data.normalize")
+def normalized_together(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
+    """normalize takes its statistics from training and test part together"""
+    return data.normalize(torch.cat([train, *parts]), train, *parts)[1:]
 
 
-@fault("data.normalise")
+@fault("data.normalize")
 def unbiased(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """normalise divides by the unbiased deviation"""
+    """normalize divides by the unbiased deviation"""
     factor = math.sqrt((len(train) - 1) / len(train))
-    return tuple(part * (factor or 1.0) for part in data.normalise(train, *parts))
+    return tuple(part * (factor or 1.0) for part in data.normalize(train, *parts))
 
 
-@fault("data.normalise")
+@fault("data.normalize")
 def divided_by_zero(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """normalise divides a constant feature by its deviation"""
+    """normalize divides a constant feature by its deviation"""
     deviation, mean = torch.std_mean(train, 0, correction=0)
     return tuple((part - mean) / deviation for part in (train, *parts))
 

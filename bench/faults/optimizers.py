@@ -1,4 +1,4 @@
-"""Faults in optimisers."""
+"""Faults in optimizers."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -80,7 +80,7 @@ def step_for_each_micro_batch(
     target: Tensor,
     micro_batch_size: int | None = None,
 ) -> Tensor:
-    """train_step lets the optimiser step after every micro-batch"""
+    """train_step lets the optimizer step after every micro-batch"""
     size = micro_batch_size or len(input)
     losses = [
         minifw.train_step(model, criterion, optimizer, part, part_target)

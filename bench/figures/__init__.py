@@ -1,6 +1,6 @@
 """Figures: functions from a table to a picture, and how a picture reaches the disk or a page."""
 
-from bench.figures.initialisation import describe_initialisation, draw_initialisation
+from bench.figures.initialization import describe_initialization, draw_initialization
 from bench.figures.intervals import draw_differences, draw_ratios
 from bench.figures.peers import draw_network, draw_peers, draw_stacks
 from bench.figures.scaling import draw_scaling
@@ -13,11 +13,11 @@ __all__ = [
     "LINES",
     "PALETTE",
     "as_svg",
-    "describe_initialisation",
+    "describe_initialization",
     "draw_curves",
     "draw_data",
     "draw_differences",
-    "draw_initialisation",
+    "draw_initialization",
     "draw_network",
     "draw_peers",
     "draw_ratios",

@@ -28,8 +28,8 @@ def draw_differences(differences: pd.DataFrame, margin: float, title: str) -> Fi
     numbers = differences[["value", "low", "high"]].to_numpy(float)
     for place, ((value, *ends), held) in enumerate(zip(numbers, differences["held"], strict=True)):
         axes.plot(ends, [place, place], color=INK, solid_capstyle="butt")
-        colour = PALETTE["pytorch" if held else "minifw"]
-        axes.plot(value, place, "o" if held else "X", color=colour, markersize=6)
+        color = PALETTE["pytorch" if held else "minifw"]
+        axes.plot(value, place, "o" if held else "X", color=color, markersize=6)
     _rows(figure, differences["label"])
     reach = 1.15 * max(margin, np.nanmax(np.abs(numbers)))
     axes.set(xlim=(-reach, reach), xlabel="minifw minus PyTorch, points")
@@ -57,9 +57,9 @@ def draw_ratios(
         value, ends, noise, line = row[0], row[1:3], row[3:], [place, place]
         axes.plot(noise, line, color=BAND, linewidth=9, solid_capstyle="butt", zorder=0)
         axes.plot(ends, line, color=INK, solid_capstyle="butt")
-        colour = PALETTE["minifw" if value > 1 else "pytorch"]
-        inner = colour if claimed else PAPER
-        axes.plot(value, place, "o", color=colour, markerfacecolor=inner, markersize=6)
+        color = PALETTE["minifw" if value > 1 else "pytorch"]
+        inner = color if claimed else PAPER
+        axes.plot(value, place, "o", color=color, markerfacecolor=inner, markersize=6)
     _rows(figure, ratios["label"])
     axes.set(xlim=limits, xlabel=label)
     axes.set_title(title, loc="left")

@@ -29,9 +29,9 @@ def _bars(axes: Axes, table: pd.DataFrame) -> None:
 
 def _lines(axes: Axes, table: pd.DataFrame) -> None:
     stacks = table[(table["setting"] == "stack") & (table["peer"] != AGAIN)]
-    for peer, colour, marker in zip(stacks["peer"].unique(), OTHERS, "^vDPX*", strict=False):
+    for peer, color, marker in zip(stacks["peer"].unique(), OTHERS, "^vDPX*", strict=False):
         own = stacks[stacks["peer"] == peer]
-        style = {"color": PALETTE.get(peer, colour), "label": peer}
+        style = {"color": PALETTE.get(peer, color), "label": peer}
         axes.plot(own["members"], own["us"], marker=marker, **style)
         axes.fill_between(own["members"], own["us_q1"], own["us_q3"], alpha=0.2, **style)
     axes.set(xscale="log", yscale="log", title="stacks")
@@ -51,7 +51,7 @@ def draw_network(table: pd.DataFrame) -> Figure:
     """Microseconds of a training step of one network, by peer.
 
     Args:
-        table: as :func:`bench.peer_tables.summarise` gives it.
+        table: as :func:`bench.peer_tables.summarize` gives it.
     """
     figure, axes = plt.subplots(figsize=(4, 3.4))
     _bars(axes, table)
@@ -63,7 +63,7 @@ def draw_stacks(table: pd.DataFrame) -> Figure:
     """Microseconds of a training step a network, by size of the stack.
 
     Args:
-        table: as :func:`bench.peer_tables.summarise` gives it.
+        table: as :func:`bench.peer_tables.summarize` gives it.
     """
     figure, axes = plt.subplots(figsize=(4, 3.4))
     _lines(axes, table)
@@ -75,7 +75,7 @@ def draw_peers(table: pd.DataFrame) -> Figure:
     """One network and stacks side by side.
 
     Args:
-        table: as :func:`bench.peer_tables.summarise` gives it.
+        table: as :func:`bench.peer_tables.summarize` gives it.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
     _bars(left, table)

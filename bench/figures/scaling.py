@@ -12,31 +12,31 @@ __all__ = ["draw_scaling"]
 
 MARKERS = {"minifw": "o", "pytorch": "s"}
 TITLES = {"width": "width of a layer", "depth": "hidden layers", "batch": "samples a batch"}
-GREY = "#666666"
+GRAY = "#666666"
 
 
 def _times(axes: Axes, own: pd.DataFrame) -> None:
-    for side, colour in PALETTE.items():
+    for side, color in PALETTE.items():
         axes.plot(
-            own["size"], 1e6 * own[side], color=colour, marker=MARKERS[side], label=NAMES[side]
+            own["size"], 1e6 * own[side], color=color, marker=MARKERS[side], label=NAMES[side]
         )
         axes.fill_between(
             own["size"],
             1e6 * own[f"{side}_q1"],
             1e6 * own[f"{side}_q3"],
-            color=colour,
+            color=color,
             alpha=0.2,
             linewidth=0,
         )
 
 
 def _ratios(axes: Axes, own: pd.DataFrame) -> None:
-    axes.axhline(1, color=GREY, linewidth=1)
+    axes.axhline(1, color=GRAY, linewidth=1)
     axes.fill_between(
         own["size"],
         own["noise_low"],
         own["noise_high"],
-        color=GREY,
+        color=GRAY,
         alpha=0.25,
         linewidth=0,
         label="noise floor: a side over itself",
@@ -53,9 +53,9 @@ def _ratios(axes: Axes, own: pd.DataFrame) -> None:
 
 
 def _shares(axes: Axes, own: pd.DataFrame) -> None:
-    axes.axhline(50, color=GREY, linewidth=1, linestyle=":")
-    for side, colour in PALETTE.items():
-        axes.plot(own["size"], 100 * own[f"{side}_peak_share"], color=colour, marker=MARKERS[side])
+    axes.axhline(50, color=GRAY, linewidth=1, linestyle=":")
+    for side, color in PALETTE.items():
+        axes.plot(own["size"], 100 * own[f"{side}_peak_share"], color=color, marker=MARKERS[side])
 
 
 def draw_scaling(table: pd.DataFrame, peak: float) -> Figure:

@@ -1,4 +1,4 @@
-"""How all figures look: colours, which follow a light or a dark page, and matplotlib's settings."""
+"""How all figures look: colors, which follow a light or a dark page, and matplotlib's settings."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -27,14 +27,14 @@ Drawn = ParamSpec("Drawn")
 
 INK, PAPER, MUTED, BAND = "#1f2730", "#fefefe", "#7b8794", "#e4e8ec"
 NAMES = {"minifw": "minifw", "pytorch": "PyTorch"}
-# Told apart without colour too: by dashes in curves, by marks elsewhere.
+# Told apart without color too: by dashes in curves, by marks elsewhere.
 PALETTE = {"minifw": "#c8560b", "pytorch": "#1b6ca8"}
 LINES = {"minifw": (0, (2, 2)), "pytorch": "-"}
 OTHERS = ("#16876a", "#7a63c7", "#c2347f", "#94660f", "#55850f", "#6b7280")
 
-# By the colour that a figure is drawn in: its name in a style sheet, and what it is in the dark.
+# By the color that a figure is drawn in: its name in a style sheet, and what it is in the dark.
 THEME = {
-    "#000000": ("ink", "#e8ebee"),  # of figures drawn in matplotlib's own colours
+    "#000000": ("ink", "#e8ebee"),  # of figures drawn in matplotlib's own colors
     "#ffffff": ("paper", "#14181d"),
     INK: ("ink", "#e8ebee"),
     PAPER: ("paper", "#14181d"),
@@ -44,7 +44,7 @@ THEME = {
     PALETTE["pytorch"]: ("pytorch", "#6bb5ee"),
 }
 
-# Shares from 0 to 1, as the opacity of one colour: the page shows through, light or dark.
+# Shares from 0 to 1, as the opacity of one color: the page shows through, light or dark.
 INSIDE = LinearSegmentedColormap.from_list("inside", [(0.54, 0.39, 0.82, a) for a in (0, 0.95)])
 
 _SETTINGS: dict[RcKeyType, Any] = {

@@ -1,4 +1,4 @@
-"""Figures as SVG: small, the same from run to run, and in the colours of a light or a dark page."""
+"""Figures as SVG: small, the same from run to run, and in the colors of a light or a dark page."""
 
 import io
 import re
@@ -30,7 +30,7 @@ _ROOT = {
 def as_svg(figure: Figure, description: str = "") -> str:
     """Return ``figure`` as the text of an SVG file, and close it.
 
-    Text stays text. The colours of the theme are variables, which the file sets for light and for
+    Text stays text. The colors of the theme are variables, which the file sets for light and for
     dark; so it can be read on either as an ``<img>`` too, on a ground of its own. A description of
     what is to be seen is for those who do not see it.
     """
@@ -72,7 +72,7 @@ def _parse(text: str) -> ElementTree.Element:
 
 
 def inline(svg: str, name: str, description: str) -> Markup:
-    """Return ``svg`` for a page that sets the colours of the theme.
+    """Return ``svg`` for a page that sets the colors of the theme.
 
     Args:
         svg: as :func:`as_svg` returns it.

@@ -44,11 +44,11 @@ def draw_data(train: Data, test: Data) -> Figure:
     ):
         is_inside = (labels.flatten() > labels.double().mean()).cpu().numpy()
         x, y = points.cpu().numpy().T
-        for label, those, colour, marker in (
+        for label, those, color, marker in (
             ("inside", is_inside, PALETTE["minifw"], "o"),
             ("outside", ~is_inside, PALETTE["pytorch"], "x"),
         ):
-            axes.plot(x[those], y[those], marker, color=colour, markersize=2.5, label=label)
+            axes.plot(x[those], y[those], marker, color=color, markersize=2.5, label=label)
         _unit_square(axes)
         axes.set_title(f"{len(points)} {name} points, {100 * is_inside.mean():.1f} % inside")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -77,11 +77,11 @@ def draw_curves(averages: pd.DataFrame, alone: bool = False) -> Figure:
                     (averages["recipe"] == recipe) & (averages["framework"] == framework)
                 ]
                 mean, spread = curve[f"{measure}_mean"], curve[f"{measure}_std"].fillna(0)
-                colour = PALETTE[framework]
+                color = PALETTE[framework]
                 axes.plot(
                     curve["epoch"],
                     mean,
-                    color=colour,
+                    color=color,
                     label=NAMES[framework],
                     linestyle=LINES[framework],
                 )
@@ -89,7 +89,7 @@ def draw_curves(averages: pd.DataFrame, alone: bool = False) -> Figure:
                     curve["epoch"],
                     mean - spread,
                     mean + spread,
-                    color=colour,
+                    color=color,
                     alpha=0.2,
                     linewidth=0,
                 )

@@ -15,7 +15,7 @@ TITLES = {
     "step": "a training step",
     "forward": "its forward pass",
     "backward": "its backward pass",
-    "optimizer": "its optimiser",
+    "optimizer": "its optimizer",
 }
 
 _SIDES = ("minifw", "pytorch")

@@ -1,4 +1,4 @@
-"""BatchNorm1d: normalisation of each channel over a batch, with running statistics."""
+"""BatchNorm1d: normalization of each channel over a batch, with running statistics."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Initialisers, under the names and with the draws of :mod:`torch.nn.init`.
+"""Initializers, under the names and with the draws of :mod:`torch.nn.init`.
 
 Each fills its tensor or parameter in place, from ``generator`` (default: torch's global one), and
 returns it; the same generator gives bit for bit what torch gives.

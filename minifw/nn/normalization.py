@@ -1,4 +1,4 @@
-"""Normalisation to mean 0 and variance 1, and LayerNorm: that of the features of a sample."""
+"""Normalization to mean 0 and variance 1, and LayerNorm: that of the features of a sample."""
 
 import math
 from collections.abc import Sequence

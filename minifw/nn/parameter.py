@@ -14,7 +14,7 @@ class Parameter:
 
     Args:
         data: the values; kept, not copied.
-        requires_grad: whether backward passes fill ``grad`` and optimisers change ``data``.
+        requires_grad: whether backward passes fill ``grad`` and optimizers change ``data``.
             Default: True.
 
     Attributes:

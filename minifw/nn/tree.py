@@ -235,7 +235,7 @@ class ModuleTree:
 
         With ``strict=False`` it transfers what two models share. A parameter keeps its
         ``requires_grad``. To replace a parameter itself, assign another:
-        ``module.weight = Parameter(...)``, before the optimiser is made, which holds those it got.
+        ``module.weight = Parameter(...)``, before the optimizer is made, which holds those it got.
 
         Args:
             state_dict: tensors by path.

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, on the surface of :mod:`torch.optim`."""
+"""Optimizers and learning-rate schedules, on the surface of :mod:`torch.optim`."""
 
 from minifw.optim import lr_scheduler
 from minifw.optim.adam import Adam

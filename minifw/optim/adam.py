@@ -19,7 +19,7 @@ class Adam(Optimizer):
 
         g <- g + weight_decay p           (p <- p - lr weight_decay p if decoupled)
         m <- beta1 m + (1 - beta1) g      (mean, from 0)
-        v <- beta2 v + (1 - beta2) g^2    (uncentred variance, from 0)
+        v <- beta2 v + (1 - beta2) g^2    (uncentered variance, from 0)
         p <- p - lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
     with the largest v so far in the last line if amsgrad.

@@ -23,7 +23,7 @@ class LRScheduler:
     """Base class of the schedules; a subclass defines :meth:`lr_at`.
 
     Args:
-        optimizer: the optimiser whose "lr" it sets, at once for epoch 0.
+        optimizer: the optimizer whose "lr" it sets, at once for epoch 0.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Attributes:
@@ -31,7 +31,7 @@ class LRScheduler:
         last_epoch (int): the epoch it is at, from 0: how often :meth:`step` was called.
 
     Raises:
-        TypeError: optimizer is not an optimiser of minifw.
+        TypeError: optimizer is not an optimizer of minifw.
         KeyError: last_epoch is given, but a group has no "initial_lr" to go on from.
 
     Source: :class:`torch.optim.lr_scheduler.LRScheduler`.
@@ -71,11 +71,11 @@ class LRScheduler:
         return self._last_lr
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimiser, under torch's names."""
+        """Everything but the optimizer, under torch's names."""
         return {name: value for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over ``state_dict``, of this framework or of torch; the optimiser has its own."""
+        """Take over ``state_dict``, of this framework or of torch; the optimizer has its own."""
         vars(self).update(state_dict)
 
 
@@ -83,7 +83,7 @@ class ConstantLR(LRScheduler):
     """lr = initial lr * factor before epoch ``total_iters``, and the initial lr from there on.
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         factor: in [0, 1]. Default: 1 / 3.
         total_iters: epoch from which on the factor is 1. With 0 it always is, as the formula says;
             torch then stays at the factor. Default: 5.
@@ -115,7 +115,7 @@ class LambdaLR(LRScheduler):
     """lr = initial lr * lr_lambda(epoch).
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         lr_lambda: factor for an epoch, or a list of such functions, one a parameter group.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
 
@@ -163,7 +163,7 @@ class StepLR(LRScheduler):
     """lr = initial lr * gamma^floor(epoch / step_size).
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         step_size: epochs between two falls.
         gamma: factor of a fall. Default: 0.1.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
@@ -190,7 +190,7 @@ class MultiStepLR(LRScheduler):
     """lr = initial lr * gamma^(number of milestones reached).
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         milestones: epochs at which the learning rate falls; one given twice counts twice.
         gamma: factor of a fall. Default: 0.1.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
@@ -226,7 +226,7 @@ class ExponentialLR(LRScheduler):
     """lr = initial lr * gamma^epoch.
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         gamma: factor of an epoch.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
 
@@ -248,7 +248,7 @@ class InverseTimeLR(LRScheduler):
     ``LambdaLR(optimizer, lambda epoch: 1 / (1 + decay * epoch))``.
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         decay: 1 / the epoch at which half of the learning rate is left.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
 
@@ -273,7 +273,7 @@ class CosineAnnealingLR(LRScheduler):
     It falls for T_max epochs, then rises for as many, and so on (Loshchilov and Hutter, 2017).
 
     Args:
-        optimizer: the optimiser whose "lr" it sets.
+        optimizer: the optimizer whose "lr" it sets.
         T_max: epochs from the largest to the smallest learning rate.
         eta_min: the smallest learning rate. Default: 0.
         last_epoch: epoch to go on after; -1 to start. Default: -1.
@@ -310,7 +310,7 @@ class ReduceLROnPlateau:
     ``cooldown`` epochs later.
 
     Args:
-        optimizer: the optimiser whose "lr" it lowers.
+        optimizer: the optimizer whose "lr" it lowers.
         mode: "min" or "max". Default: "min".
         factor: factor of a fall, below 1. Default: 0.1.
         patience: epochs without improvement that are let pass. Default: 10.
@@ -323,7 +323,7 @@ class ReduceLROnPlateau:
     Raises:
         ValueError: factor is 1 or more, a mode is unknown, or there are not as many min_lr as
             groups.
-        TypeError: optimizer is not an optimiser of minifw.
+        TypeError: optimizer is not an optimizer of minifw.
 
     Source: :class:`torch.optim.lr_scheduler.ReduceLROnPlateau`.
     """

@@ -1,4 +1,4 @@
-"""Optimizer: what every optimiser shares, the parameters, their settings and their state."""
+"""Optimizer: what every optimizer shares, the parameters, their settings and their state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ def expect(valid: bool, name: str, value: object, expected: str) -> None:
 
 
 class Optimizer:
-    """Base class of the optimisers; a subclass defines :meth:`update`, and :meth:`check`.
+    """Base class of the optimizers; a subclass defines :meth:`update`, and :meth:`check`.
 
     Args:
         params: the parameters to train, or groups of them: dicts of "params" and of the settings
@@ -35,7 +35,7 @@ class Optimizer:
 
     Attributes:
         param_groups (list[dict]): parameters under "params", settings such as "lr" beside them.
-        state (dict): by parameter, what the optimiser remembers, under torch's names.
+        state (dict): by parameter, what the optimizer remembers, under torch's names.
 
     Raises:
         ValueError: a setting is out of its range, there are no parameters, or one comes twice
@@ -138,7 +138,7 @@ class Optimizer:
             group: its settings.
             trained: those of its parameters that are to change.
             params: their data, to change in place.
-            grads: their gradients, to be left as they are; negative ones to maximise.
+            grads: their gradients, to be left as they are; negative ones to maximize.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
@@ -167,7 +167,7 @@ class Optimizer:
         """Copy settings and state from ``state_dict``, of this framework or of torch.
 
         Raises:
-            ValueError: its groups are not as many or as large as this optimiser's.
+            ValueError: its groups are not as many or as large as this optimizer's.
         """
         saved = state_dict["param_groups"]
         given = [len(group["params"]) for group in saved]
@@ -203,7 +203,7 @@ class Optimizer:
 
 
 def _own(name: str, value: Any, parameter: Parameter) -> Any:
-    """``value``, as this optimiser keeps it: a copy like the parameter, steps as a number."""
+    """``value``, as this optimizer keeps it: a copy like the parameter, steps as a number."""
     if name == "step":
         return int(value)  # torch keeps them in a tensor, and takes them as a number
     if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""How long an update takes, minifw beside PyTorch: every row of the table of optimisers.
+"""How long an update takes, minifw beside PyTorch: every row of the table of optimizers.
 
 The parameters are those of the network of the disk task. Each is verified before it is timed.
 """

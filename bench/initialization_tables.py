@@ -1,4 +1,4 @@
-"""What comes of the runs of bench/initialisation.py: tables and conclusions."""
+"""What comes of the runs of bench/initialization.py: tables and conclusions."""
 
 from typing import Any
 
@@ -29,14 +29,14 @@ __all__ = [
     "readable_contrasts",
 ]
 
-CELL = ["variant", "initialisation", "framework"]
+CELL = ["variant", "initialization", "framework"]
 PLAIN = "plain"
 START, AGAINST = "xavier", "default"
 OURS, THEIRS = "minifw", "pytorch"
 Cell = tuple[str, str, str]
 Rows = dict[tuple[str, str, int], "pd.Series[Any]"]  # by contrast, where it is taken, and epoch
 
-# Report 001's test accuracies by initialisation: with Xavier's its own framework, with the default
+# Report 001's test accuracies by initialization: with Xavier's its own framework, with the default
 # PyTorch. Means of as many runs.
 REPORTED = {
     START: {10: 0.853, 50: 0.956, 200: 0.969},
@@ -60,9 +60,9 @@ def differences() -> dict[tuple[str, str], tuple[list[Cell], list[Cell]]]:
 
 
 def in_order(runs: pd.DataFrame, order: list[tuple[str, str]]) -> pd.DataFrame:
-    """Runs by variant and initialisation as in ``order``, then framework, seed and epoch."""
+    """Runs by variant and initialization as in ``order``, then framework, seed and epoch."""
     places = {pair: place for place, pair in enumerate(order)}
-    place = [places[pair] for pair in zip(runs["variant"], runs["initialisation"], strict=True)]
+    place = [places[pair] for pair in zip(runs["variant"], runs["initialization"], strict=True)]
     return (
         runs.assign(place=place)
         .sort_values(["place", "framework", "seed", "epoch"], ignore_index=True)
@@ -80,7 +80,7 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a cell, epoch and part: :func:`bench.accuracy.level_statistics`.
 
     Args:
-        runs: a row an epoch of every run: the cell (variant, initialisation, framework), seed,
+        runs: a row an epoch of every run: the cell (variant, initialization, framework), seed,
             epoch, train_accuracy and test_accuracy.
     """
     measured = runs[runs["epoch"].isin(_measured(runs))]
@@ -113,7 +113,7 @@ def contrasts(runs: pd.DataFrame, margin: float = accuracy.MARGIN) -> pd.DataFra
     """One row a contrast, epoch and part, paired by seed.
 
     Returns:
-        Columns contrast, at (the initialisation, framework or variant at which it is taken; a
+        Columns contrast, at (the initialization, framework or variant at which it is taken; a
         variant is on minifw), epoch, part; :func:`bench.accuracy.difference_statistics`;
         prediction_low and prediction_high, where a mean of as many pairs as the report's falls 95
         times in 100; report, its own difference, and report_vs_prediction.
@@ -159,7 +159,7 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns quantity ("test accuracy", a share, or the name of a contrast, in points), at
-        (initialisation and framework, or the one at which the contrast is taken), epoch, seeds;
+        (initialization and framework, or the one at which the contrast is taken), epoch, seeds;
         mean; low and high, its 95 % interval by Student's t, at each epoch by itself.
     """
     paired = _paired(runs, "test")
@@ -263,12 +263,12 @@ def _faster_start(test: Rows, first: int) -> str:
     return (
         "The faster start: "
         + (
-            "both the initialisation's and the framework's."
+            "both the initialization's and the framework's."
             if by_start and "different" in frameworks
-            else "the initialisation's. It is there on either framework, and from the same weights "
+            else "the initialization's. It is there on either framework, and from the same weights "
             f"the frameworks are {alike}."
             if by_start
-            else "the framework's and not the initialisation's."
+            else "the framework's and not the initialization's."
             if "different" in frameworks
             else "not explained: no effect is shown."
         )

@@ -1,4 +1,4 @@
-"""Initialisation or numerics: the runs, what is concluded from them, and the command line."""
+"""Initialization or numerics: the runs, what is concluded from them, and the command line."""
 
 import json
 from itertools import product
@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import initialisation
-from bench import initialisation_tables as tables
+from bench import initialization
+from bench import initialization_tables as tables
 from reference.recipes import RECIPES
 
 FILES = {
-    "initialisation.csv",
-    "initialisation.md",
-    "initialisation.svg",
-    "initialisation_contrasts.csv",
-    "initialisation_curves.csv",
+    "initialization.csv",
+    "initialization.md",
+    "initialization.svg",
+    "initialization_contrasts.csv",
+    "initialization_curves.csv",
 }
 SEEDS = 40
 CELLS = [
@@ -36,7 +36,7 @@ def runs(effect, epochs=(10, 50, 200), noise=0.3):
             pd.DataFrame(
                 {
                     "variant": variant,
-                    "initialisation": start,
+                    "initialization": start,
                     "framework": side,
                     "seed": range(SEEDS),
                     "epoch": epoch,
@@ -77,7 +77,7 @@ def test_contrasts_are_the_effects_that_are_put_in():
 @pytest.mark.parametrize(
     ("effect", "said"),
     [
-        (lambda start, side: 5 * (start == "xavier"), "start: the initialisation's"),
+        (lambda start, side: 5 * (start == "xavier"), "start: the initialization's"),
         (lambda start, side: 5 * (side == "minifw"), "start: the framework's and not"),
         (lambda start, side: 5 * (start == "xavier") + 3 * (side == "minifw"), "start: both"),
         (lambda start, side: 0, "start: not explained"),
@@ -128,20 +128,20 @@ def test_figures_of_the_report_are_those_of_the_recipe():
 
 def test_both_frameworks_and_each_variant_start_from_one_draw():
     tasks = [
-        initialisation.Task(variant, start, side, (3,))
-        for start in initialisation.INITIALISATIONS
+        initialization.Task(variant, start, side, (3,))
+        for start in initialization.INITIALIZATIONS
         for variant, side in (("plain", "minifw"), ("plain", "pytorch"), ("float64", "minifw"))
     ]
-    ends = [initialisation._do(task, epochs=2)["test_accuracy"].tolist() for task in tasks]
+    ends = [initialization._do(task, epochs=2)["test_accuracy"].tolist() for task in tasks]
     assert ends[0] == ends[1] == ends[2]
     assert ends[3] == ends[4] == ends[5]
     assert ends[0] != ends[3]
 
 
-@pytest.mark.parametrize("variant", ["half the loss", "zero biases", "normalised inputs"])
+@pytest.mark.parametrize("variant", ["half the loss", "zero biases", "normalized inputs"])
 def test_variants_train_otherwise(variant):
     plain, other = (
-        initialisation._do(initialisation.Task(name, "xavier", "minifw", (3,)), epochs=3)
+        initialization._do(initialization.Task(name, "xavier", "minifw", (3,)), epochs=3)
         for name in ("plain", variant)
     )
     assert plain["test_accuracy"].tolist() != other["test_accuracy"].tolist()
@@ -149,15 +149,15 @@ def test_variants_train_otherwise(variant):
 
 def test_a_variant_is_the_recipe_but_for_what_it_names():
     recipe = RECIPES["xavier-tanh"]
-    half, twice = (initialisation.VARIANTS[f"{name} the loss"] for name in ("half", "twice"))
+    half, twice = (initialization.VARIANTS[f"{name} the loss"] for name in ("half", "twice"))
     for variant, lr in ((half, 0.05), (twice, 0.2)):
         changed = variant.change(recipe)
-        weights = list(changed.model(initialisation.FRAMEWORKS["minifw"].nn).parameters())
-        optimizer = changed.optimizer(initialisation.FRAMEWORKS["minifw"].optim, weights)
+        weights = list(changed.model(initialization.FRAMEWORKS["minifw"].nn).parameters())
+        optimizer = changed.optimizer(initialization.FRAMEWORKS["minifw"].optim, weights)
         assert optimizer.param_groups[0]["lr"] == lr
-    zero = initialisation.VARIANTS["zero biases"].change(recipe)
+    zero = initialization.VARIANTS["zero biases"].change(recipe)
     for name, run in (
-        (name, initialisation.prepare(made, initialisation.FRAMEWORKS["minifw"], seed=1))
+        (name, initialization.prepare(made, initialization.FRAMEWORKS["minifw"], seed=1))
         for name, made in (("zero", zero), ("plain", recipe))
     ):
         state = run.model.state_dict()
@@ -167,22 +167,22 @@ def test_a_variant_is_the_recipe_but_for_what_it_names():
 
 def test_prints_tables_and_writes_every_file(tmp_path, capsys):
     arguments = ["--seeds", "3", "--epochs", "2", "--jobs", "1", "--output-dir", str(tmp_path)]
-    assert initialisation.main(arguments) == 0
+    assert initialization.main(arguments) == 0
     printed = capsys.readouterr()
     assert printed.err == "", "quiet when not on a terminal"
     assert {path.name for path in tmp_path.iterdir()} == FILES
-    cells = pd.read_csv(tmp_path / "initialisation.csv")
+    cells = pd.read_csv(tmp_path / "initialization.csv")
     assert set(cells["seeds"]) == {3}
     assert set(cells["epoch"]) == {2}
-    assert len(cells.query("part == 'test'")) == 2 * (len(initialisation.VARIANTS) + 1)
-    contrasts = pd.read_csv(tmp_path / "initialisation_contrasts.csv")
+    assert len(cells.query("part == 'test'")) == 2 * (len(initialization.VARIANTS) + 1)
+    contrasts = pd.read_csv(tmp_path / "initialization_contrasts.csv")
     # Two epochs from one start: nothing but rounding can lie between the two.
     assert (contrasts.loc[contrasts["contrast"] == "minifw - pytorch", "mean"] == 0).all()
-    text = (tmp_path / "initialisation.md").read_text()
-    for shown in ("After 2 epochs", "The faster start", "normalised inputs"):
+    text = (tmp_path / "initialization.md").read_text()
+    for shown in ("After 2 epochs", "The faster start", "normalized inputs"):
         assert shown in text
         assert shown in printed.out
-    picture = ElementTree.parse(tmp_path / "initialisation.svg").getroot()
+    picture = ElementTree.parse(tmp_path / "initialization.svg").getroot()
     words = " ".join(picture.itertext())
     assert "test accuracy, %" in words
     assert "after 2 epochs: xavier, pytorch" in words, "the description of the picture"
@@ -192,7 +192,7 @@ def test_json_is_all_that_is_printed_and_processes_do_not_matter(tmp_path, capsy
     printed = []
     for jobs in ("1", "2"):
         options = ["--seeds", "2", "--epochs", "1", "--jobs", jobs, "--json", "--output-dir"]
-        initialisation.main([*options, str(tmp_path)])
+        initialization.main([*options, str(tmp_path)])
         printed.append(json.loads(capsys.readouterr().out))
     assert printed[0]["cells"] == printed[1]["cells"]
     assert printed[0]["contrasts"] == printed[1]["contrasts"]

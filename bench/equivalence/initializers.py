@@ -1,4 +1,4 @@
-"""Initialisers against torch.nn.init, bit for bit under the same generator."""
+"""Initializers against torch.nn.init, bit for bit under the same generator."""
 
 import functools
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from torch import Generator
 from bench.equivalence.unit import Unit, call, compare, holds
 from bench.equivalence.verdict import Verdict
 from reference.cases import seeded
-from reference.init_cases import INITIALISERS, SHAPES
+from reference.init_cases import INITIALIZERS, SHAPES
 
 __all__ = ["UNITS"]
 
@@ -82,7 +82,7 @@ UNITS = (
             (f"nn.init.{name}",),
             {"draws": functools.partial(_draws, name=name, options=options, draws=draws)},
         )
-        for name, options, draws in INITIALISERS
+        for name, options, draws in INITIALIZERS
     ),
     Unit(
         "calculate_fan_in_and_fan_out", ("nn.init.calculate_fan_in_and_fan_out",), {"fans": _fans}

@@ -1,4 +1,4 @@
-"""Report 001's open question: is its faster start, and slower end, initialisation or numerics?"""
+"""Report 001's open question: is its faster start, and slower end, initialization or numerics?"""
 
 import argparse
 import dataclasses
@@ -15,7 +15,7 @@ import torch
 from joblib import Parallel, delayed
 
 from bench import figures
-from bench import initialisation_tables as tables
+from bench import initialization_tables as tables
 from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
 from bench.output import OutputFolderError, check_writable, markdown, records, write_files
 from bench.provenance import provenance
@@ -24,14 +24,14 @@ from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe, default_uniform
 from reference.run import fit_stacked, prepare
 
-__all__ = ["INITIALISATIONS", "VARIANTS", "Task", "Variant", "main"]
+__all__ = ["INITIALIZATIONS", "VARIANTS", "Task", "Variant", "main"]
 
 EXAMPLES = """\
 examples:
-  python bench/initialisation.py                           100 seeds, on every core
-  python bench/initialisation.py --quick                   a first look: 6 seeds, 50 epochs
-  python bench/initialisation.py --seeds 30 --output-dir /tmp/initialisation
-  python bench/initialisation.py --quick --json > tables.json
+  python bench/initialization.py                           100 seeds, on every core
+  python bench/initialization.py --quick                   a first look: 6 seeds, 50 epochs
+  python bench/initialization.py --seeds 30 --output-dir /tmp/initialization
+  python bench/initialization.py --quick --json > tables.json
 
 exit codes:
   0  good    2  wrong usage    130  interrupted
@@ -42,7 +42,7 @@ SEEDS, QUICK_SEEDS, QUICK_EPOCHS = 100, 6, 50
 RECIPE = RECIPES["xavier-tanh"]
 # The report's first weights, and those of the PyTorch that it compares itself with. Both are drawn
 # from one generator, so that a seed has the same on either framework.
-INITIALISATIONS = {tables.START: RECIPE.initialise, tables.AGAINST: default_uniform}
+INITIALIZATIONS = {tables.START: RECIPE.initialize, tables.AGAINST: default_uniform}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Variant:
 
     Attributes:
         summary: what is otherwise, and why it is tried.
-        change: makes the recipe from the one that has the initialisation.
+        change: makes the recipe from the one that has the initialization.
         dtype: name of a torch dtype.
     """
 
@@ -67,11 +67,11 @@ def _sgd(lr: float) -> Callable[[Recipe], Recipe]:
 
 
 def _zero_biases(recipe: Recipe) -> Recipe:
-    def initialise(nn: object, linear: torch.nn.Linear, generator: torch.Generator) -> None:
-        recipe.initialise(nn, linear, generator)
+    def initialize(nn: object, linear: torch.nn.Linear, generator: torch.Generator) -> None:
+        recipe.initialize(nn, linear, generator)
         linear.bias.data.zero_()
 
-    return dataclasses.replace(recipe, initialise=initialise)
+    return dataclasses.replace(recipe, initialize=initialize)
 
 
 VARIANTS = {
@@ -86,9 +86,9 @@ VARIANTS = {
         "the text says -1 or 1, and 0 otherwise",
         lambda recipe: dataclasses.replace(recipe, labels=(0.0, 1.0)),
     ),
-    "normalised inputs": Variant(
+    "normalized inputs": Variant(
         "mean 0 and deviation 1, of which the text says nothing",
-        lambda recipe: dataclasses.replace(recipe, normalised=True),
+        lambda recipe: dataclasses.replace(recipe, normalized=True),
     ),
 }
 
@@ -98,7 +98,7 @@ class Task:
     """Runs to do together, by names, so that they can be sent to another process."""
 
     variant: str
-    initialisation: str
+    initialization: str
     framework: str
     seeds: tuple[int, ...]
 
@@ -107,12 +107,12 @@ def _tasks(seeds: int) -> list[Task]:
     """PyTorch's runs, which take longest, one by one; minifw's as stacks of about one size."""
     stacks = math.ceil(seeds / STACK)
     return [
-        Task(tables.PLAIN, initialisation, "pytorch", (seed,))
-        for initialisation in INITIALISATIONS
+        Task(tables.PLAIN, initialization, "pytorch", (seed,))
+        for initialization in INITIALIZATIONS
         for seed in range(seeds)
     ] + [
-        Task(variant, initialisation, "minifw", tuple(range(first, seeds, stacks)))
-        for variant, initialisation in product(VARIANTS, INITIALISATIONS)
+        Task(variant, initialization, "minifw", tuple(range(first, seeds, stacks)))
+        for variant, initialization in product(VARIANTS, INITIALIZATIONS)
         for first in range(stacks)
     ]
 
@@ -122,7 +122,7 @@ def _do(task: Task, epochs: int) -> pd.DataFrame:
     torch.set_num_threads(1)
     variant = VARIANTS[task.variant]
     recipe = variant.change(
-        dataclasses.replace(RECIPE, initialise=INITIALISATIONS[task.initialisation])
+        dataclasses.replace(RECIPE, initialize=INITIALIZATIONS[task.initialization])
     )
     runs = [
         prepare(recipe, FRAMEWORKS[task.framework], seed, dtype=getattr(torch, variant.dtype))
@@ -151,7 +151,7 @@ def _runs(tasks: list[Task], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="initialisation.py",
+        prog="initialization.py",
         description=__doc__,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
             for runs in _runs(tasks, epochs, arguments.jobs):
                 parts.append(runs)
                 progress.advance(bar, runs["seed"].nunique())
-        order = list(product(VARIANTS, INITIALISATIONS))
+        order = list(product(VARIANTS, INITIALIZATIONS))
         runs = tables.in_order(pd.concat(parts, ignore_index=True), order)
         cells, contrasts = tables.cells(runs), tables.contrasts(runs)
         curves = tables.curves(runs)
@@ -198,14 +198,14 @@ def main(argv: list[str] | None = None) -> int:
         write_files(
             arguments.output_dir,
             {
-                "initialisation.csv": cells,
-                "initialisation_contrasts.csv": contrasts,
-                "initialisation_curves.csv": curves,
-                "initialisation.md": markdown(*notes, *shown, "\n".join(tried), made),
-                "initialisation.svg": lambda path: figures.save(
-                    figures.draw_initialisation(curves),
+                "initialization.csv": cells,
+                "initialization_contrasts.csv": contrasts,
+                "initialization_curves.csv": curves,
+                "initialization.md": markdown(*notes, *shown, "\n".join(tried), made),
+                "initialization.svg": lambda path: figures.save(
+                    figures.draw_initialization(curves),
                     path,
-                    figures.describe_initialisation(curves),
+                    figures.describe_initialization(curves),
                 ),
             },
         )

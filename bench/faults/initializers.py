@@ -1,4 +1,4 @@
-"""Faults in initialisers."""
+"""Faults in initializers."""
 
 import math
 from typing import Any

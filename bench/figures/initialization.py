@@ -1,4 +1,4 @@
-"""Figures: learning curves by initialisation and framework."""
+"""Figures: learning curves by initialization and framework."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from bench.accuracy import MARGIN
 from bench.figures.style import BAND, LINES, MUTED, OTHERS, styled
-from bench.initialisation_tables import (
+from bench.initialization_tables import (
     AGAINST,
     FRAMEWORKS,
     OURS,
@@ -20,17 +20,17 @@ from bench.initialisation_tables import (
     differences,
 )
 
-__all__ = ["describe_initialisation", "draw_initialisation"]
+__all__ = ["describe_initialization", "draw_initialization"]
 
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
 @styled
-def draw_initialisation(curves: pd.DataFrame) -> Figure:
+def draw_initialization(curves: pd.DataFrame) -> Figure:
     """Draw the learning curves of the four cells, and the differences between them.
 
     Args:
-        curves: as :func:`bench.initialisation_tables.curves` gives it.
+        curves: as :func:`bench.initialization_tables.curves` gives it.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     _levels(left, curves[curves["quantity"] == "test accuracy"])
@@ -45,7 +45,7 @@ def draw_initialisation(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def describe_initialisation(curves: pd.DataFrame) -> str:
+def describe_initialization(curves: pd.DataFrame) -> str:
     """What is to be seen, in words."""
     epochs = curves["epoch"].max()
     ends = curves[(curves["quantity"] == "test accuracy") & (curves["epoch"] == epochs)]
@@ -55,15 +55,15 @@ def describe_initialisation(curves: pd.DataFrame) -> str:
     return (
         "Left: mean test accuracy over epochs of four cells, with report 001's figures as marks; "
         f"after {epochs} epochs: {reached}. Right: differences between frameworks and between "
-        "initialisations, with 95 % intervals."
+        "initializations, with 95 % intervals."
     )
 
 
 def _levels(axes: Axes, accuracies: pd.DataFrame) -> None:
-    colours = dict(zip(REPORTED, OTHERS, strict=False))
+    colors = dict(zip(REPORTED, OTHERS, strict=False))
     for at, curve in accuracies.groupby("at", sort=False):
         start, side = str(at).split(", ")
-        _curve(axes, curve, 100, color=colours[start], linestyle=LINES[side], label=at)
+        _curve(axes, curve, 100, color=colors[start], linestyle=LINES[side], label=at)
     for start, figures in REPORTED.items():
         epochs = [epoch for epoch in figures if epoch <= accuracies["epoch"].max()]
         axes.plot(
@@ -71,7 +71,7 @@ def _levels(axes: Axes, accuracies: pd.DataFrame) -> None:
             [100 * figures[epoch] for epoch in epochs],
             linestyle="none",
             marker="o" if start == START else "s",
-            color=colours[start],
+            color=colors[start],
             label=f"report: {start}, {'its own' if start == START else THEIRS}",
         )
     seeds = accuracies["seeds"].max()
@@ -79,13 +79,13 @@ def _levels(axes: Axes, accuracies: pd.DataFrame) -> None:
 
 
 def _effects(axes: Axes, curves: pd.DataFrame) -> None:
-    # A colour a contrast, dashes for the second place at which it is taken.
-    colours = dict(zip((FRAMEWORKS, STARTS), OTHERS[2:], strict=False))
+    # A color a contrast, dashes for the second place at which it is taken.
+    colors = dict(zip((FRAMEWORKS, STARTS), OTHERS[2:], strict=False))
     for name, at in differences():
         curve = curves[(curves["quantity"] == name) & (curves["at"] == at)]
         if not curve.empty:
             line = LINES[OURS] if at in (AGAINST, THEIRS) else "-"
-            _curve(axes, curve, 1, color=colours[name], linestyle=line, label=f"{name} ({at})")
+            _curve(axes, curve, 1, color=colors[name], linestyle=line, label=f"{name} ({at})")
     axes.axhspan(-MARGIN, MARGIN, color=BAND, linewidth=0, zorder=0)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.set(ylabel="difference, points (band: the margin)", title="paired by seed")

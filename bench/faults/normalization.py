@@ -49,12 +49,12 @@ def _layer_norm(
     """The rule of LayerNorm with other moments, or with another factor of a given variance."""
     over = tuple(range(-len(module.normalized_shape), 0))
 
-    def normalise(x: Tensor, *affine: Tensor) -> Tensor:
+    def normalize(x: Tensor, *affine: Tensor) -> Tensor:
         of = variance(x, over)
         factor = (of + module.eps).rsqrt() if scale is None else scale(of)
         return _affine((x - mean(x, over)) * factor, affine)
 
-    return of_autograd(module, normalise, input)
+    return of_autograd(module, normalize, input)
 
 
 def _affine(normalized: Tensor, affine: tuple[Tensor, ...]) -> Tensor:
@@ -126,13 +126,13 @@ def _batch_norm(
     """The rule of BatchNorm1d in training with other moments, less the running ones."""
     over = (0, 2)[: input.dim() - 1]
 
-    def normalise(x: Tensor, *affine: Tensor) -> Tensor:
+    def normalize(x: Tensor, *affine: Tensor) -> Tensor:
         of = variance(x, over)
         factor = (of + module.eps).rsqrt() if scale is None else scale(of)
         channels = tuple(tensor.view(-1, *[1] * (x.dim() - 2)) for tensor in affine)
         return _affine((x - mean(x, over)) * factor, channels)
 
-    return of_autograd(module, normalise, input)
+    return of_autograd(module, normalize, input)
 
 
 def _trains(module: nn.BatchNorm1d, input: Tensor) -> bool:
@@ -175,7 +175,7 @@ class BatchVarianceByADifference(nn.BatchNorm1d):
 
 @fault("nn.BatchNorm1d")
 class UnbiasedBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d normalises by the variance divided by n - 1"""
+    """BatchNorm1d normalizes by the variance divided by n - 1"""
 
     def rule(self, input: Tensor) -> Rule:
         ruled = super().rule(input)
@@ -198,7 +198,7 @@ class EpsOutsideBatchNorm(nn.BatchNorm1d):
 
 
 @fault("nn.BatchNorm1d")
-class NormalisesByTheBatchAlways(nn.BatchNorm1d):
+class NormalizesByTheBatchAlways(nn.BatchNorm1d):
     """BatchNorm1d ignores evaluation mode"""
 
     def rule(self, input: Tensor) -> Rule:
