@@ -5,20 +5,22 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
 
-from bench.equivalence import Comparison, Report, Status, UsageError, Verdict, verify
-from bench.equivalence.checks import CHECKS
-from bench.equivalence.engine import check
-from bench.equivalence.example import DTYPES, Example, parse_input
-from bench.equivalence.verdict import judge
-from bench.equivalence.witnesses import gradcheck, hear
 from bench.examples.autograd_function import Linear
 from minifw import nn
 from minifw.nn.rule import Pullback
-from reference.cases import Input
+from minifw.testing import Report, Status, UsageError, Verdict, verify
+from minifw.testing.case import Input
+from minifw.testing.catalog import CHECKS
+from minifw.testing.check import check
+from minifw.testing.comparison import Comparison
+from minifw.testing.cross_check import gradcheck, hear
+from minifw.testing.example import DTYPES, Example, parse_input
+from minifw.testing.verdict import judge
 
 DOUBLE = torch.float64
 
@@ -100,7 +102,7 @@ def test_in_float32_it_is_found_where_the_verdict_claims_the_power_to(
 
 def test_power_is_claimed_in_float64_and_float32_alone() -> None:
     report = plain(Linear, torch.nn.Linear, "4,5", arguments=(5, 3), dtypes=tuple(DTYPES))
-    powers = report.table().set_index(["tensor", "dtype"])["power"]["weight.grad"]
+    powers = pd.DataFrame(report.rows()).set_index(["tensor", "dtype"])["power"]["weight.grad"]
     assert powers["float64"] == 1.0
     assert 0.5 < powers["float32"] <= 1.0
     assert powers[["bfloat16", "float16"]].isna().all()

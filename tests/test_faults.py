@@ -9,9 +9,16 @@ from torch import Tensor
 
 import minifw
 from bench.faults import FAULTS, Fault, replaced
+from bench.faults.kill_matrix import (
+    LAYER_CHECKS,
+    KillMatrix,
+    kill_matrix,
+    layer_fails,
+    rows,
+    trials,
+)
+from bench.faults.kill_report import draw_kill_matrix, write_kill_matrix
 from bench.faults.normalization import _batch_norm, _layer_norm
-from bench.kill_matrix import LAYER_CHECKS, KillMatrix, kill_matrix, layer_fails, rows, trials
-from bench.kill_results import draw_kill_matrix, write_kill_matrix
 from minifw import nn
 from reference.cases import CASES
 

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.equivalence.engine import Comparison, Drawn, check
-from bench.equivalence.example import Example
-from bench.equivalence.subject import wrap
-from bench.equivalence.verdict import Status, Verdict, failures
 from minifw.data import batches
-from reference.cases import Input, seeded
+from minifw.testing.case import Input, seeded
+from minifw.testing.check import check
+from minifw.testing.comparison import Comparison, Drawn
+from minifw.testing.example import Example
+from minifw.testing.subject import wrap
+from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe
 from reference.run import Run, prepare

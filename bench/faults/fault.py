@@ -51,7 +51,7 @@ def fault(where: str) -> Callable[[T], T]:
 def replaced(module: ModuleType, path: str, value: Any) -> ModuleType:
     """A copy of ``module`` with ``value`` at ``path``."""
     copy = ModuleType(module.__name__)
-    vars(copy).update(vars(module))
+    vars(copy).update({n: getattr(module, n) for n in dir(module)})
     name, _, rest = path.partition(".")
     setattr(copy, name, replaced(getattr(module, name), rest, value) if rest else value)
     return copy

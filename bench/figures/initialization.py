@@ -7,9 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.accuracy import MARGIN
-from bench.figures.style import BAND, LINES, MUTED, OTHERS, styled
-from bench.initialization_tables import (
+from bench.accuracy.initialization import (
     AGAINST,
     FRAMEWORKS,
     OURS,
@@ -19,6 +17,8 @@ from bench.initialization_tables import (
     THEIRS,
     differences,
 )
+from bench.accuracy.statistics import MARGIN
+from bench.figures.style import BAND, LINES, MUTED, OTHERS, styled
 
 __all__ = ["describe_initialization", "draw_initialization"]
 
@@ -30,7 +30,7 @@ def draw_initialization(curves: pd.DataFrame) -> Figure:
     """Draw the learning curves of the four cells, and the differences between them.
 
     Args:
-        curves: as :func:`bench.initialization_tables.curves` gives it.
+        curves: as :func:`bench.accuracy.initialization.curves` gives it.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     _levels(left, curves[curves["quantity"] == "test accuracy"])

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from bench.figures.style import INK, MUTED, OTHERS, PALETTE, styled
-from bench.peer_timing import AGAIN
+from bench.timing.peers import AGAIN
 
 __all__ = ["draw_network", "draw_peers", "draw_stacks"]
 
@@ -51,7 +51,7 @@ def draw_network(table: pd.DataFrame) -> Figure:
     """Microseconds of a training step of one network, by peer.
 
     Args:
-        table: as :func:`bench.peer_tables.summarize` gives it.
+        table: as :func:`bench.timing.peer_tables.summarize` gives it.
     """
     figure, axes = plt.subplots(figsize=(4, 3.4))
     _bars(axes, table)
@@ -63,7 +63,7 @@ def draw_stacks(table: pd.DataFrame) -> Figure:
     """Microseconds of a training step a network, by size of the stack.
 
     Args:
-        table: as :func:`bench.peer_tables.summarize` gives it.
+        table: as :func:`bench.timing.peer_tables.summarize` gives it.
     """
     figure, axes = plt.subplots(figsize=(4, 3.4))
     _lines(axes, table)
@@ -75,7 +75,7 @@ def draw_peers(table: pd.DataFrame) -> Figure:
     """One network and stacks side by side.
 
     Args:
-        table: as :func:`bench.peer_tables.summarize` gives it.
+        table: as :func:`bench.timing.peer_tables.summarize` gives it.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
     _bars(left, table)

@@ -63,7 +63,7 @@ def draw_curves(averages: pd.DataFrame, alone: bool = False) -> Figure:
     early, which has points of its own.
 
     Args:
-        averages: as :func:`bench.tables.average_curves` gives them.
+        averages: as :func:`bench.runs.tables.average_curves` gives them.
         alone: draw no legend; what surrounds the figure has one.
     """
     recipes = list(averages["recipe"].unique())
@@ -112,7 +112,7 @@ def draw_regions(regions: pd.DataFrame) -> Figure:
     The share is the opacity; the line is the true disk.
 
     Args:
-        regions: as :func:`bench.regions.average_regions` gives them.
+        regions: as :func:`bench.runs.regions.average_regions` gives them.
     """
     recipes = list(regions["recipe"].unique())
     frameworks = list(regions["framework"].unique())

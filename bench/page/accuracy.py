@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from bench import figures
-from bench.accuracy_tables import readable_range
+from bench.accuracy.tables import readable_range
 from bench.page.files import UnreadableFileError, paragraphs, read_csv
 from bench.page.tables import p_value, percent, points, table, two_digits
-from bench.regions import load_regions
+from bench.runs.regions import load_regions
 
 __all__ = ["accuracy", "curves", "regions", "reported"]
 

@@ -1,0 +1,214 @@
+"""Examples: what one check draws and does, and the draws themselves.
+
+An example is a few plain values, so it can be written down, shrunk and run again. All numbers are
+drawn in float32 and rounded to the example's dtype, so that float64 can compute with the very
+same.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from minifw.testing.case import Case, Input
+
+__all__ = ["DTYPES", "LAYOUTS", "SPECIAL", "Example", "draw_inputs", "lay_out", "parse_input"]
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+# Put among the entries of the first input; of "largest" and "subnormal", each dtype has its own.
+SPECIAL = ("nan", "infinities", "signed zeros", "subnormal", "largest", "ties")
+
+
+@dataclass(frozen=True)
+class Example:
+    """What to draw, and what to do with it.
+
+    Attributes:
+        steps: name of a pass in :data:`minifw.testing.passes.PASSES`.
+        dtype: of parameters, inputs and cotangents; a key of :data:`DTYPES`.
+        layout: strides of inputs and cotangents; a key of :data:`LAYOUTS`.
+        special: values among the normally distributed ones; one of :data:`SPECIAL`, or "".
+        parameters: "random", drawn from a normal distribution, or "initial", the reference's own.
+        batch: size of the leading dimension of each input; None for that of the row.
+        scalar: whether every input is zero-dimensional.
+        scale: factor of the inputs that are real numbers.
+        shift: what is added to them.
+        sizes: replacements of the sizes in input shapes and constructor arguments, by size.
+        shrink: factor of the constructor's arguments that are floats.
+        other_mode: whether to run in the mode that the row does not name.
+        seed: of every draw.
+    """
+
+    steps: str = "once"
+    dtype: str = "float64"
+    layout: str = "contiguous"
+    special: str = ""
+    parameters: str = "random"
+    batch: int | None = None
+    scalar: bool = False
+    scale: float = 1.0
+    shift: float = 0.0
+    sizes: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    shrink: float = 1.0
+    other_mode: bool = False
+    seed: int = 0
+
+    def __str__(self) -> str:
+        """The fields that are not as by default, as JSON."""
+        plain = Example()
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return json.dumps({k: v for k, v in values.items() if v != getattr(plain, k)})
+
+    @classmethod
+    def parse(cls, text: str) -> "Example":
+        """The inverse of ``str``.
+
+        Raises:
+            ValueError: the text is not JSON of known fields.
+        """
+        try:
+            values = json.loads(text)
+            sizes = {int(old): int(new) for old, new in values.pop("sizes", {}).items()}
+            example = cls(**values, sizes=sizes)
+            if example.dtype not in DTYPES or example.layout not in LAYOUTS:
+                raise ValueError
+            return example
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"expected an example such as {cls(seed=1)}, got {text!r}") from error
+
+    def resize(self, value: Any) -> Any:
+        """A constructor argument with its sizes replaced and its floats shrunk."""
+        if isinstance(value, Case):
+            return replace(
+                value,
+                arguments=self.resize(value.arguments),
+                options={name: self.resize_option(v) for name, v in value.options.items()},
+            )
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.resize(part) for part in value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return self.sizes.get(value, value)
+        return self.resize_option(value)
+
+    def resize_option(self, value: Any) -> Any:
+        """A keyword argument: as :meth:`resize`, but whole numbers, which may be places, stay."""
+        if isinstance(value, float):
+            return value * self.shrink
+        if isinstance(value, Tensor):
+            return value.new_ones(self.resize(tuple(value.shape)))
+        return value
+
+    def shape(self, spec: Input) -> tuple[int, ...]:
+        """The shape of an input."""
+        if self.scalar:
+            return ()
+        shape: tuple[int, ...] = self.resize(spec.shape)
+        return shape if self.batch is None or not shape else (self.batch, *shape[1:])
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    if tensor.dim() != 4:
+        return tensor
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+LAYOUTS = {
+    "contiguous": lambda tensor: tensor,
+    "transposed": lambda tensor: tensor.transpose(0, -1).contiguous().transpose(0, -1),
+    "strided": lambda tensor: torch.stack([tensor, tensor], -1)[..., 0],
+    "expanded": lambda tensor: tensor.narrow(0, 0, min(len(tensor), 1)).expand_as(tensor),
+    "channels last": _channels_last,
+}
+
+
+def lay_out(tensor: Tensor, layout: str) -> Tensor:
+    """``tensor`` with other strides; "expanded" repeats its first row."""
+    return LAYOUTS[layout](tensor) if tensor.dim() else tensor
+
+
+def _special(name: str, dtype: torch.dtype) -> list[float]:
+    limits = torch.finfo(dtype)
+    return {
+        "nan": [torch.nan],
+        "infinities": [torch.inf, -torch.inf],
+        "signed zeros": [0.0, -0.0],
+        "subnormal": [limits.tiny / 4, -limits.tiny / 2],
+        "largest": [limits.max, -limits.max],
+        "ties": [0.0, 1.0, -1.0, 2.0],
+    }[name]
+
+
+def draw_inputs(
+    example: Example, specs: tuple[Input, ...], generator: Generator, device: str
+) -> tuple[Tensor, ...]:
+    """Draw one set of inputs."""
+    dtype, drawn = DTYPES[example.dtype], []
+    for place, spec in enumerate(specs):
+        shape = example.shape(spec)
+        if spec.domain == "index":
+            values = torch.randint(example.resize(spec.classes), shape, generator=generator)
+            drawn.append(lay_out(values, example.layout).to(device))
+            continue
+        if spec.domain == "real":
+            values = torch.randn(shape, generator=generator) * example.scale + example.shift
+        else:
+            values = torch.rand(shape, generator=generator)
+            # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
+            values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
+        values = values.to(dtype)
+        if example.special == "ties":
+            if spec.domain == "real":
+                # Equal numbers only at 0, which the control leaves there: elsewhere it would move
+                # them apart, and allow the jump of the derivative for an error.
+                values = (values / 2).round().clamp(-1, 1) * (1 + place)
+            elif spec.domain == "binary":  # and inputs that are certain, and right
+                drawn[0] = lay_out(torch.where(values == 1, values, drawn[0]), example.layout)
+        elif example.special and place == 0 and spec.domain == "real":
+            flat = values.view(-1)
+            for index, value in zip(
+                torch.randperm(len(flat), generator=generator).tolist(),
+                2 * _special(example.special, dtype),
+                strict=False,
+            ):
+                flat[index] = value
+        drawn.append(lay_out(values, example.layout).to(device))
+    return tuple(drawn)
+
+
+def parse_input(text: str) -> Input:
+    """Read ``SHAPE[:DOMAIN[:CLASSES]][:constant]``: "4,3", "4:long:10", "4,3:probability".
+
+    Domains are float (default), probability, binary and long, whose numbers are below CLASSES. The
+    shape of a zero-dimensional input is empty.
+
+    Raises:
+        ValueError: the text is not of this form.
+    """
+    shape, *rest = text.split(":")
+    constant = "constant" in rest
+    domain, *classes = [part for part in rest if part != "constant"] or ["float"]
+    domains = {"float": "real", "probability": "probability", "binary": "binary", "long": "index"}
+    try:
+        if domain not in domains or len(classes) != (domain == "long"):
+            raise ValueError
+        return Input(
+            tuple(int(size) for size in shape.split(",") if size),
+            domains[domain],  # type: ignore[arg-type]
+            constant,
+            int(classes[0]) if classes else 0,
+        )
+    except ValueError:
+        raise ValueError(
+            "expected an input such as 4,3 or 4:long:10 or 4,3:probability or 4,3:float:constant, "
+            f"got {text!r}"
+        ) from None
