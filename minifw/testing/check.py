@@ -28,7 +28,7 @@ from minifw.testing.case import seeded
 from minifw.testing.comparison import Comparison, Drawn, Move, draw, stay
 from minifw.testing.example import DTYPES, Example
 from minifw.testing.passes import NOTHING, NotApplicable, Pass, SideEffect
-from minifw.testing.subject import Subject
+from minifw.testing.subjects import Subject
 from minifw.testing.verdict import ROUGHEST, Status, Verdict, judge
 
 __all__ = ["Expected", "check", "first_line"]

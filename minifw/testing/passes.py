@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.example import DTYPES, Example, lay_out
-from minifw.testing.subject import Subject, named
+from minifw.testing.subjects import Subject
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass", "SideEffect"]
 
@@ -74,7 +74,7 @@ class Pass:
         """
         with seeded(self.example.seed):
             PASSES[self.example.steps](self, draws)
-        for name, grad in named(self.subject, self.subject.gradients()).items():
+        for name, grad in self.subject.gradients().items():
             if grad is not None:
                 self._check_own(f"the gradient of {name}", grad)
                 self.named[f"{name}.grad"] = grad.detach().clone()

@@ -14,7 +14,7 @@ from minifw.testing.cross_check import gradcheck, hear
 from minifw.testing.example import DTYPES, Example, parse_input
 from minifw.testing.fuzz import fuzz
 from minifw.testing.report import Report
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 from minifw.testing.verdict import Status, Verdict
 
 __all__ = ["CHECK_NAMES", "verify", "verify_comparison"]
@@ -49,7 +49,7 @@ def verify(
 
     Args:
         subject: what to verify: a class of minifw or torch.nn modules, or of objects with the
-            methods of :class:`~minifw.testing.subject.Adapter`, or a function that makes one;
+            methods of :class:`~minifw.testing.subjects.Adapter`, or a function that makes one;
             or a :class:`torch.autograd.Function`, which is applied to the inputs and then to the
             reference's parameters in their order.
         reference: class of the trusted module of torch.nn, or a function that makes one.
