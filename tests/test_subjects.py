@@ -207,10 +207,8 @@ def halved(family: type[Base]) -> type[Base]:
 
     class Halved(family):  # type: ignore[misc, valid-type]
         def backward(self, *arguments: Any) -> Any:
-            return super().backward(*(arguments[:-1] if has_rate else arguments[:-1]),
-                                    arguments[-1] / 2)  # fmt: skip
+            return super().backward(*arguments[:-1], arguments[-1] / 2)
 
-    has_rate = family is Updating
     return Halved
 
 
@@ -256,9 +254,9 @@ def test_the_match_is_told() -> None:
 
 
 def test_an_object_without_such_parameters_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"the subject has parameters .*'weight': \(3, 4\)"):
+    with pytest.raises(UsageError, match=r"the subject has parameters .*'weight': \(3, 7\)"):
         recognized(
-            compared(Pairs, lambda *_: torch.nn.Linear(4, 3), "6,4", arguments=(5, 3))
+            compared(Pairs, lambda *_: torch.nn.Linear(7, 3), "6,7", arguments=(5, 3))
         )  # fmt: skip
 
 
@@ -641,7 +639,7 @@ def test_names_of_torch_are_understood(text: str, expected: Any) -> None:
         ("torch.nn.LayerNrom", "did you mean torch.nn.LayerNorm"),
         ("{here}/function_pair.py", "function_pair.py:affine_forward,affine_backward"),
         ("{here}/layer_object.py", "layer_object.py:Linear, .*layer_object.py:WrongLinear"),
-        ("{here}/layer_object.py:Linaer", "did you mean layer_object.Linear"),
+        ("{here}/layer_object.py:Linaer", "did you mean .*Linear"),
     ],
 )
 def test_what_is_not_found_is_answered_with_what_there_is(text: str, message: str) -> None:
