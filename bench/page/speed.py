@@ -56,14 +56,14 @@ def speed(folder: Path) -> dict[str, Any]:
                 figures.as_svg(
                     figures.draw_ratios(
                         lines.assign(claimed=own["claim"].str.endswith("faster")),
-                        "PyTorch's time / minifw's",
+                        "speed-up over PyTorch",
                         title,
                         (0.95 * min(1, low), 1.05 * max(1, high)),
                     )
                 ),
                 f"ratios-{part}",
-                f"Dot plot: PyTorch's time over minifw's, {title}, with 95 % intervals and noise "
-                f"floor. {said}.",
+                f"Dot plot: speed-up over PyTorch, {title}, with 95 % intervals and noise floor. "
+                f"{said}.",
             )
         )
     memory = rows[["recipe", *_BYTES]].dropna()
