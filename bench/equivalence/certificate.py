@@ -172,7 +172,7 @@ class Certificate:
             [
                 f"Certificate of no autograd: {'it holds' if self.holds else 'it does not hold'}",
                 say(
-                    f"the source but for minifw.testing uses nothing of autograd ({self.files} files)",
+                    f"the source, minifw.testing apart, names no autograd ({self.files} files)",
                     self.source,
                 ),
                 say("no backward kernel ran", self.backward_kernels),
