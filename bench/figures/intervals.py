@@ -19,7 +19,7 @@ WIDTH, ROW, HEAD = 3.7, 0.27, 0.85  # inches
 
 @styled
 def draw_differences(differences: pd.DataFrame, margin: float, title: str) -> Figure:
-    """Draw a forest plot: differences of accuracy with their intervals, and the margin as a band.
+    """Draw a forest plot: minifw's accuracy minus PyTorch's, with intervals and a band, the margin.
 
     Args:
         differences: a row an interval: label, value, low, high, in percentage points; held,
@@ -33,7 +33,7 @@ def draw_differences(differences: pd.DataFrame, margin: float, title: str) -> Fi
     colors = {True: PALETTE["pytorch"], False: PALETTE["minifw"]}
     _points(axes, differences, "held", colors, ["o", "X"])
     reach = 1.15 * max(margin, np.nanmax(differences[["value", "low", "high"]].abs()))
-    axes.set(xlim=(-reach, reach), xlabel="minifw minus PyTorch, percentage points")
+    axes.set(xlim=(-reach, reach), xlabel="difference, percentage points")
     axes.set_title(title, loc="left")
     return figure
 

@@ -54,8 +54,8 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(top=6 * axes.get_ylim()[1])  # room for the legend
-    sns.move_legend(axes, "upper center", ncols=3, title=None, fontsize="small")
+    axes.set_ylim(top=10 * axes.get_ylim()[1])  # room for the legend
+    sns.move_legend(axes, "upper right", ncols=2, title=None, fontsize="small")
 
 
 @styled
