@@ -30,7 +30,9 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def gradient(function: Callable[..., Tensor], *inputs: Tensor, g: Tensor | None = None, of: int = 0):
+def gradient(
+    function: Callable[..., Tensor], *inputs: Tensor, g: Tensor | None = None, of: int = 0
+):
     """PyTorch's gradient of the function in one of its inputs, and its value."""
     leaves = [x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs]
     output = function(*leaves)
@@ -68,13 +70,13 @@ def scaled(factor: float, shape=(4, 6)) -> dict[str, Any]:
 for factor, words in (
     (-1, "sign looks wrong"),
     (2, "2 times PyTorch's; is it added twice"),
-    (0.5, "1/2 times PyTorch's; is a factor of 2 missing"),
+    (0.5, "1/2 of PyTorch's; is a factor of 2 missing"),
     (4, "4 times PyTorch's; the batch has 4 samples: is the mean missing?"),
-    (0.25, "1/4 times PyTorch's; the batch has 4 samples: is it divided"),
+    (0.25, "1/4 of PyTorch's; the batch has 4 samples: is it divided"),
     (6, "the input has 6 features"),
     (24, "the input has 24 entries"),
     (-4, "is the sign wrong; or the batch has 4 samples"),
-    (8, "the batch has 4 samples: is the mean missing and a factor of 2 wrong"),
+    (8, "the batch has 4 samples: is the mean missing, and a factor of 2 wrong"),
     (4 / 3, "a variance divided by one less than their number"),
     (1 / math.sqrt(6), "their square root once too often"),
     (math.log(2), "logarithm to base 2"),
@@ -275,10 +277,15 @@ def log_softmax_without_sum():
     return of_function(lambda x: x.log_softmax(-1), lambda e, g, y: g - y.exp(), X, g=G)
 
 
+@says("The output looks like relu of the input, where PyTorch's is that of gelu")
+def other_function():
+    return {"tensor": "output", "actual": F.relu(X), "expected": F.gelu(X), "inputs": [X]}
+
+
 @says("Wrong only where the input is negative, where the gradient is 0 and should not be")
 def wrong_where_negative():
-    leaky = lambda x: F.leaky_relu(x, 0.17)  # noqa: E731
-    return of_function(leaky, lambda e, g, y: g * (X > 0), X, g=G)
+    prelu = lambda x: F.leaky_relu(x, 0.17) + x**3  # noqa: E731
+    return of_function(prelu, lambda e, g, y: e * (X > 0), X, g=G)
 
 
 @says("Wrong only where the input is positive, where the gradient is -1 times PyTorch's")
@@ -362,7 +369,8 @@ for name, words, index, shape, factor in (
      (slice(None), slice(64, None)), (9, 70), 0),
     ("last_row", "in the last row, from row 8 of 9 on", (8,), (9, 70), None),
     ("first_columns", "in the first 2 columns of 70", (slice(None), slice(2)), (9, 70), None),
-    ("one_column", "in column 5 of 70, where the gradient is 3 times", (slice(None), 5), (9, 70), 3),
+    ("one_column", "in column 5 of 70, where the gradient is 3 times", (slice(None), 5), (9, 70),
+     3),
     ("some_rows", "in rows 2 to 4 of 9", (slice(2, 5),), (9, 70), None),
     ("every_other", "in every second column, from column 1 on", (slice(None), slice(1, None, 2)),
      (9, 70), None),
@@ -430,7 +438,7 @@ def residual_missing():
     return of_function(lambda x: x + (x @ randn(5, 5)).tanh(), lambda e, g, y: e - g, X, g=G)
 
 
-@says("with 1/10 times the input added")
+@says("with 1/10 of the input added")
 def weight_decay():
     return of_function(lambda x: (x @ randn(5, 5)).tanh(), lambda e, g, y: e + 0.1 * X, X, g=G)
 

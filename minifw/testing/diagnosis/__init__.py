@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from minifw.testing.diagnosis.arrangement import other_shape, rearranged
-from minifw.testing.diagnosis.evidence import Evidence, Kind, evidence_of, size
+from minifw.testing.diagnosis.evidence import Evidence, Kind, evidence_of, plain, size
 from minifw.testing.diagnosis.factors import (
     constant_factor,
     factor_per_slice,
@@ -34,6 +34,7 @@ from minifw.testing.diagnosis.places import (
 )
 from minifw.testing.diagnosis.pullback import (
     other_cotangent,
+    other_function,
     other_operand,
     other_place,
     same_for_every_sample,
@@ -49,6 +50,7 @@ KINDS: tuple[Kind, ...] = (
     other_cotangent,
     other_operand,
     other_place,
+    other_function,
     same_for_every_sample,
     loss_term,
     assigned,
@@ -105,13 +107,14 @@ def _diagnose(
     bound: float,
     own_difference: Tensor | None,
 ) -> str:
-    if actual.is_complex() or expected.is_complex() or not expected.numel():
+    tensors = [actual, expected, *inputs, *cotangents, *(t for t in [output] if t is not None)]
+    if any(t.is_complex() for t in tensors) or not expected.numel():
         return ""
     if actual.shape != expected.shape:
         noun = "gradient" if tensor.endswith(".grad") else "output"
-        return other_shape(noun, actual.detach().cpu().double(), expected.detach().cpu().double())
+        return other_shape(noun, plain(actual).double(), plain(expected).double())
     e = evidence_of(tensor, actual, expected, inputs, cotangents, output, bound)
-    words = not_finite(e, actual.detach().cpu().double(), expected.detach().cpu().double())
+    words = not_finite(e, plain(actual).double(), plain(expected).double())
     if not words and e.wrong.any():
         words = next(filter(None, (kind(e) for kind in KINDS)), "")
     return " ".join(filter(None, [words, _which_pass(e, own_difference)]))
@@ -121,7 +124,7 @@ def _which_pass(e: Evidence, own_difference: Tensor | None) -> str:
     """Whether the forward pass or the backward pass is wrong."""
     if own_difference is None or own_difference.shape != e.expected.shape or not e.wrong.any():
         return ""
-    own = own_difference.detach().cpu().double()
+    own = plain(own_difference).double()
     if not bool(own.isfinite().all()):
         return ""
     # Differences have an error of their own, far below that of a mistake.

@@ -6,7 +6,7 @@ from itertools import combinations, permutations
 import torch
 from torch import Tensor
 
-from minifw.testing.diagnosis.evidence import Evidence, size
+from minifw.testing.diagnosis.evidence import Evidence, attempt, size
 from minifw.testing.diagnosis.factors import slice_name
 
 __all__ = ["other_shape", "rearranged"]
@@ -36,7 +36,7 @@ def _same_rows(e: Evidence, dim: int) -> bool:
     if min(actual.shape) < 2 or len(actual) > 1024:
         return False
     nearest = torch.cdist(actual, expected).argmin(1)
-    if len(nearest.unique()) < len(nearest):
+    if len(set(nearest.tolist())) < len(nearest):
         return False
     return e.fits(expected[nearest].reshape_as(e.expected.movedim(dim, 0)).movedim(0, dim))
 
@@ -50,12 +50,12 @@ def rearranged(e: Evidence) -> str:
             return f"The {e.noun} looks like PyTorch's {words}."
         if e.fits(-candidate):
             return f"The {e.noun} looks like PyTorch's {words}, with the wrong sign."
-    for dim in range(e.expected.dim()):
+    for dim in range(e.expected.dim()) if e.expected.dim() > 1 else ():
         if _same_rows(e, dim):
             name = slice_name(e.expected.dim(), dim)
             return f"The {e.noun} looks like PyTorch's with each {name} in another's place."
-    ordered = [t.flatten().sort().values for t in (e.actual, e.expected)]
-    if e.fits(*(t.reshape_as(e.expected) for t in ordered)):
+    ordered, target = (t.flatten().sort().values for t in (e.actual, e.expected))
+    if e.fits(ordered.reshape_as(e.expected), target.reshape_as(e.expected)):
         return f"The {e.noun} has PyTorch's entries, in other places: is a reshape wrong?"
     return ""
 
@@ -69,17 +69,13 @@ def other_shape(noun: str, actual: Tensor, expected: Tensor) -> str:
             return False
         return size(tensor - expected) <= 1e-5 * size(expected)
 
-    if noun == "gradient" and actual.dim() >= expected.dim():
-        try:
-            grown = torch.broadcast_shapes(actual.shape, expected.shape) == actual.shape
-        except RuntimeError:
-            grown = False
-        if grown and actual.numel() > expected.numel():
-            sure = "" if equal(actual.sum_to_size(expected.shape)) else ", among other mistakes"
-            return (
-                "The gradient looks not summed over the dimensions that were "
-                f"broadcast{sure}: {shapes}."
-            )
+    summed = attempt(expected.shape, lambda t: t.sum_to_size(expected.shape), actual)
+    if noun == "gradient" and summed is not None and actual.numel() > expected.numel():
+        sure = "" if equal(summed) else ", among other mistakes"
+        return (
+            f"The gradient looks not summed over the dimensions that were broadcast{sure}: "
+            f"{shapes}."
+        )
     if actual.numel() == expected.numel():
         for words, candidate in _rearrangements(actual):
             if equal(candidate):

@@ -1,4 +1,4 @@
-"""What a diagnosis has to go by: a wrong tensor, the right one, and what both were computed from."""
+"""What a diagnosis is made from: the wrong tensor, the right one, and what both are computed of."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-__all__ = ["Evidence", "Kind", "attempt", "evidence_of", "in_words", "proportion", "size"]
+__all__ = ["Evidence", "Kind", "attempt", "evidence_of", "plain", "proportion", "size", "times"]
 
 # A mistake explains an error only if it leaves a small part of it.
 EXPLAINED = 1 / 16
@@ -19,10 +19,14 @@ def size(tensor: Tensor) -> float:
     return tensor.abs().max().item() if tensor.numel() else 0.0
 
 
-def attempt(function: Callable[..., Tensor], *arguments: object) -> Tensor | None:
-    """The function's value; None where the arguments' shapes do not suit it."""
+def attempt(
+    shape: torch.Size, function: Callable[..., Tensor], *arguments: Tensor
+) -> Tensor | None:
+    """The function's value; None where it would not have that shape, which is looked up first."""
     try:
-        return function(*arguments)
+        # A product of the wrong two matrices may be too large to compute.
+        fits = function(*(t.to("meta") for t in arguments)).shape == shape
+        return function(*arguments) if fits else None
     except (RuntimeError, IndexError):
         return None
 
@@ -33,14 +37,15 @@ def proportion(actual: Tensor, term: Tensor) -> float:
     return (actual * term).sum().item() / square if square else math.nan
 
 
-def in_words(number: float) -> str:
-    """The number, as a fraction where it is one of small integers."""
+def times(number: float, what: str) -> str:
+    """The number times something, in words: "4 times PyTorch's", "1/4 of PyTorch's"."""
     if 0 < abs(number) < 1 and abs(1 / number - round(1 / number)) < 1e-5 * abs(1 / number):
-        return f"{'-' if number < 0 else ''}1/{abs(round(1 / number))}"
-    return f"{number:.4g}"
+        return f"{'-' if number < 0 else ''}1/{abs(round(1 / number))} of {what}"
+    return f"{number:.4g} times {what}"
 
 
-def _clean(tensor: Tensor) -> Tensor:
+def plain(tensor: Tensor) -> Tensor:
+    """The tensor, dense and on the CPU, in float64 or, of integers, in int64."""
     tensor = tensor.detach().cpu().to_dense()
     return tensor.double() if tensor.is_floating_point() else tensor.long()
 
@@ -52,9 +57,9 @@ class Evidence:
     Attributes:
         noun: "gradient" or "output" or "value".
         actual, expected: of the same shape.
-        finite: where both are finite; elsewhere both are 0.
-        inputs, cotangents: what both were computed from; integers stay integers.
-        output: the right output.
+        finite: where both are finite; elsewhere ``actual`` is as expected, or both are 0.
+        inputs: of the forward pass; integers stay integers.
+        cotangents, output: of the backward pass and the right output; none unless of a gradient.
         bound: the largest error that is allowed; 0 if unknown.
         dtype: of the wrong tensor.
     """
@@ -106,7 +111,9 @@ class Evidence:
         """The number of entries that carry information."""
         return int((self.wrong | self.right).sum())
 
-    def fits(self, candidate: Tensor | None, target: Tensor | None = None, per: float = 1.0) -> bool:
+    def fits(
+        self, candidate: Tensor | None, target: Tensor | None = None, per: float = 1.0
+    ) -> bool:
         """Whether the candidate equals the target (``actual`` by default) in every entry.
 
         Args:
@@ -154,16 +161,17 @@ def evidence_of(
     bound: float,
 ) -> Evidence:
     """The evidence of two tensors of the same shape; arguments as of ``diagnose``."""
-    wrong, right = _clean(actual).double(), _clean(expected).double()
+    wrong, right = plain(actual).double(), plain(expected).double()
     finite = wrong.isfinite() & right.isfinite()
+    of_gradient = tensor.endswith(".grad")
     return Evidence(
-        noun="gradient" if tensor.endswith(".grad") else tensor if tensor == "output" else "value",
-        actual=torch.where(finite, wrong, 0.0),
-        expected=torch.where(finite, right, 0.0),
+        noun="gradient" if of_gradient else "output" if tensor == "output" else "value",
+        actual=torch.where(finite, wrong, torch.where(right.isfinite(), right, 0.0)),
+        expected=torch.where(right.isfinite(), right, 0.0),
         finite=finite,
-        inputs=tuple(_clean(t) for t in inputs),
-        cotangents=tuple(_clean(t).double() for t in cotangents),
-        output=None if output is None else _clean(output).double(),
+        inputs=tuple(plain(t) for t in inputs),
+        cotangents=tuple(plain(t).double() for t in cotangents) if of_gradient else (),
+        output=plain(output).double() if of_gradient and output is not None else None,
         bound=bound if math.isfinite(bound) else 0.0,
         dtype=actual.dtype,
     )

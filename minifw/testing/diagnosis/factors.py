@@ -1,13 +1,39 @@
 """The gradient is a number times the right one, or has lost its sign or some of its digits."""
 
 import math
+from collections.abc import Callable
 
 import torch
 
-from minifw.testing.diagnosis.evidence import Evidence, in_words, proportion, size
+from minifw.testing.diagnosis.evidence import Evidence, proportion, size, times
 
 __all__ = ["constant_factor", "factor_per_slice", "lost_precision", "small_constant", "zero"]
 
+LIKELY = ("is the mean missing", "is it divided by their number once too often")
+# By which a gradient is off that is averaged wrongly over a number of things, likely ones first.
+MEANS: tuple[tuple[Callable[[int], float], str], ...] = (
+    (lambda n: n, LIKELY[0]),
+    (lambda n: 1 / n, LIKELY[1]),
+    (lambda n: 2 * n, "is the mean missing, and a factor of 2 wrong"),
+    (lambda n: n / 2, "is the mean missing, and a factor of 2 wrong"),
+    (lambda n: 2 / n, "is it divided by their number once too often, and a factor of 2 wrong"),
+    (
+        lambda n: 1 / (2 * n),
+        "is it divided by their number once too often, and a factor of 2 wrong",
+    ),
+    (math.sqrt, "is a division by their square root missing"),
+    (lambda n: 1 / math.sqrt(n), "is it divided by their square root once too often"),
+    (lambda n: n / (n - 1), "is a variance divided by one less than their number"),
+    (lambda n: (n - 1) / n, "is a variance divided by their number, not by one less"),
+)
+PLAIN = {
+    2.0: "is it added twice, or a factor of 1/2 missing",
+    0.5: "is a factor of 2 missing",
+    math.log(2): "is a logarithm to base 2 meant",
+    1 / math.log(2): "is a logarithm to base 2 meant",
+    math.log(10): "is a logarithm to base 10 meant",
+    1 / math.log(10): "is a logarithm to base 10 meant",
+}
 # A factor nearer to 1 is an epsilon's doing, not a mean's.
 NEAR_ONE = 1e-3
 
@@ -30,8 +56,8 @@ def _counts(e: Evidence) -> dict[str, int]:
         if first.dim() > 1:
             counts["the input has {} features"] = first.shape[-1]
             counts["the input has {} entries"] = first.numel()
-            counts["a sample has {} entries"] = first[:1].numel()
         if first.dim() > 2:
+            counts["a sample has {} entries"] = first[:1].numel()
             counts["the input has {} channels"] = first.shape[1]
             counts["a channel has {} places"] = first[:1, :1].numel()
     if e.output is not None and e.output.dim():
@@ -47,33 +73,17 @@ def _because(factor: float, counts: dict[str, int]) -> str:
     def equal(number: float) -> bool:
         return math.isclose(factor, number, rel_tol=1e-5)
 
-    sign = "is the sign wrong" if factor < 0 else ""
+    reasons = ["is the sign wrong"] if factor < 0 else []
     factor = abs(factor)
-    reasons: list[str] = []
-    for times, also in ((1.0, ""), (2.0, " and a factor of 2 wrong"), (0.5, " and a 1/2 wrong")):
-        for number, question in (
-            (lambda n: n, "is the mean missing"),
-            (lambda n: 1 / n, "is it divided by their number once too often"),
-            (math.sqrt, "is a division by their square root missing"),
-            (lambda n: 1 / math.sqrt(n), "is it divided by their square root once too often"),
-            (lambda n: n / (n - 1), "is a variance divided by one less than their number"),
-            (lambda n: (n - 1) / n, "is a variance divided by their number, not by one less"),
-        ):
-            found = [words for words, n in counts.items() if equal(times * number(n))]
-            if found and not reasons:
-                reasons = [f"{' and '.join(found)}: {question}{also}"]
-    plain = {
-        2.0: "is it added twice, or a factor of 1/2 missing",
-        0.5: "is a factor of 2 missing",
-        math.log(2): "is a logarithm to base 2 meant",
-        1 / math.log(2): "is a logarithm to base 2 meant",
-        math.log(10): "is a logarithm to base 10 meant",
-        1 / math.log(10): "is a logarithm to base 10 meant",
-    }
-    reasons += [question for number, question in plain.items() if equal(number)]
-    if sign:
-        reasons.insert(0, sign)
-    return "; or ".join(reasons[:3])
+    means = [
+        f"{' and '.join(found)}: {question}"
+        for number, question in MEANS
+        if (found := [words for words, n in counts.items() if equal(number(n))])
+    ]
+    plain = [question for number, question in PLAIN.items() if equal(number)]
+    # A root of 4 samples and a variance of 2 are less likely than an ordinary 2.
+    likely = [m for m in means if m.endswith(LIKELY)] + plain or means[:1]
+    return "; or ".join(reasons + likely)
 
 
 def constant_factor(e: Evidence) -> str:
@@ -95,8 +105,9 @@ def constant_factor(e: Evidence) -> str:
         return ""
     if math.isclose(factor, -1, rel_tol=1e-5):
         return f"The sign looks wrong: the {e.noun} is -1 times PyTorch's."
-    times = f"The {e.noun} looks like {in_words(factor)} times PyTorch's"
-    return f"{times}; {reason}?" if reason else f"{times}, in every entry."
+    multiple = times(factor, "PyTorch's")
+    like = f"The {e.noun} looks like {multiple}"
+    return f"{like}; {reason}?" if reason else f"{like}, in every entry."
 
 
 def factor_per_slice(e: Evidence) -> str:
@@ -130,7 +141,7 @@ def slice_name(dims: int, dim: int) -> str:
 def lost_precision(e: Evidence) -> str:
     """As far off as the numbers of a smaller dtype are apart, and all of them its numbers."""
     share = size(e.error) / size(e.expected) if size(e.expected) else math.inf
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
         eps = torch.finfo(dtype).eps
         if not e.dtype.is_floating_point or torch.finfo(e.dtype).eps >= eps or share > 64 * eps:
             continue

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 -- as PyTorch's documentation names it
 
@@ -15,7 +14,7 @@ Term = Callable[[Tensor, Tensor], Tensor]
 
 def _column(p: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Prediction and target as (N, 1) and (1, N)."""
-    if p.numel() != p.shape[0] or t.numel() != p.numel():
+    if not p.numel() == p.shape[0] == t.numel() <= MOST_PAIRED:
         raise RuntimeError
     return p.reshape(-1, 1), t.reshape(1, -1)
 
@@ -45,6 +44,7 @@ def _slope(p: Tensor) -> Tensor:
     return p.sigmoid() * (1 - p.sigmoid())
 
 
+MOST_PAIRED = 4096
 PAIRS = "looks averaged over every pair of a prediction and a target: is (N, 1) minus (N,) N x N"
 # The right term, the wrong one, and what to say of the gradient; each up to a factor.
 TERMS: tuple[tuple[Term, Term, str], ...] = (
@@ -99,9 +99,9 @@ def loss_term(e: Evidence) -> str:
         return ""
     target = _targets(e, target)
     for right, wrong, words in TERMS:
-        if not e.proportional(attempt(right, predictions, target), e.expected):
+        if not e.proportional(attempt(e.expected.shape, right, predictions, target), e.expected):
             continue
-        if e.proportional(attempt(wrong, predictions, target), e.actual):
+        if e.proportional(attempt(e.expected.shape, wrong, predictions, target), e.actual):
             end = "?" if ": is" in words else "."
             return f"The gradient {words}{end}"
     return ""

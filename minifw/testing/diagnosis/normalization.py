@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from minifw.testing.diagnosis.evidence import Evidence, attempt, in_words, proportion, size
+from minifw.testing.diagnosis.evidence import Evidence, attempt, proportion, size, times
 
 __all__ = ["added_term", "assigned", "statistics_held_constant"]
 
@@ -60,21 +60,20 @@ def added_term(e: Evidence) -> str:
     if e.known < 4 or not bool(e.finite.all()):
         return ""
     terms: dict[str, Tensor | None] = {"1": torch.ones_like(e.expected)}
-    if e.noun == "gradient":
-        for g in e.cotangents:
-            if g.numel() > 1:
-                terms["the cotangent"] = g
-                terms["the cotangent summed"] = attempt(g.sum_to_size, e.expected.shape)
+    for g in e.cotangents:
+        if g.numel() > 1:
+            terms["the cotangent"] = g
+            summed = attempt(e.expected.shape, lambda g: g.sum_to_size(e.expected.shape), g)
+            terms["the cotangent summed"] = summed
     for index, x in enumerate(e.inputs):
         terms[e.input_name(index)] = x.double()
-    if e.noun == "gradient":
-        terms["the output"] = e.output
+    terms["the output"] = e.output
     for name, term in terms.items():
         if not e.proportional(term, e.error):
             continue
         assert term is not None
         factor = proportion(e.error, term)
-        amount = f"{factor:.4g}" if name == "1" else f"{in_words(factor)} times {name}"
+        amount = f"{factor:.4g}" if name == "1" else times(factor, name)
         if abs(factor - 1) < 1e-5 and name != "1":
             return f"The {e.noun} looks like PyTorch's with {name} added to it."
         if abs(factor + 1) < 1e-5 and name != "1":
@@ -102,7 +101,7 @@ def assigned(e: Evidence) -> str:
             "assigned where it should be added."
         )
     for g in e.cotangents:
-        values = g.flatten().unique()
+        values = torch.unique(g)
         if len(values) < 2 or (wrong & (e.actual.abs() <= e.limit)).any():
             continue
 
@@ -113,8 +112,10 @@ def assigned(e: Evidence) -> str:
             )
             return distance <= e.tolerance
 
-        made = single(e.actual[wrong]).all() and not single(e.expected[wrong]).any()
-        if made and single(e.expected[e.right]).all() and e.right.any():
+        sums = e.expected[wrong]
+        made = single(e.actual[wrong]).all() and not single(sums).any()
+        rest = single(sums - e.actual[wrong]).double().mean() >= 0.5
+        if made and rest and (sums.abs() > e.limit).all() and single(e.expected[e.right]).all():
             return (
                 "Each wrong entry is one cotangent where PyTorch's is a sum of several: the "
                 "gradient looks assigned where it should be added."

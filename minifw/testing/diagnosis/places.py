@@ -1,12 +1,13 @@
-"""Wrong in some entries alone: which, by their values or by their indices, and by how much there."""
+"""Wrong in some entries alone: which, by value or by index, and what is wrong there."""
 
 import math
 from collections.abc import Iterator
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor
 
-from minifw.testing.diagnosis.evidence import Evidence, in_words, proportion, size
+from minifw.testing.diagnosis.evidence import Evidence, proportion, size, times
 from minifw.testing.diagnosis.factors import slice_name
 
 __all__ = ["few_entries", "not_finite", "wrong_at_indices", "wrong_at_values"]
@@ -29,7 +30,8 @@ def _there(e: Evidence) -> str:
         return f", where the {e.noun} should be 0 and is not"
     factor = proportion(part.actual, part.expected)
     if part.known > 2 and part.fits(factor * part.expected):
-        return f", where the {e.noun} is {in_words(factor)} times PyTorch's"
+        multiple = times(factor, "PyTorch's")
+        return f", where the {e.noun} is {multiple}"
     if part.known > 2 and size(part.actual - part.actual[0]) <= e.limit:
         return f", where the {e.noun} is always {part.actual[0].item():.4g}"
     return ""
@@ -45,23 +47,26 @@ def _beside(tensor: Tensor, shape: torch.Size) -> Tensor | None:
     return None
 
 
+def _numbers(named: list[tuple[str, Tensor]], shape: torch.Size) -> list[tuple[str, Tensor]]:
+    beside = [(name, _beside(t, shape)) for name, t in named]
+    return [(name, t.double()) for name, t in beside if t is not None]
+
+
 def _quantities(e: Evidence) -> Iterator[tuple[str, Tensor]]:
     """The numbers by which an entry may be told from another."""
     shape = e.expected.shape
-    named = [(e.input_name(i), x) for i, x in enumerate(e.inputs)]
-    if e.noun == "gradient":
-        named += [("the cotangent", g) for g in e.cotangents if g.numel() > 1]
-        named += [("the output", e.output)] if e.output is not None else []
-    beside = [(name, _beside(t, shape)) for name, t in named]
-    numbers = [(name, t.double()) for name, t in beside if t is not None]
-    yield from numbers
-    inputs = numbers[: len([1 for _, t in beside[: len(e.inputs)] if t is not None])]
-    for n, (name, x) in enumerate(inputs):
-        for other, y in inputs[n + 1 :]:
-            yield f"{name} minus {other}", x - y
-    yield from ((f"the absolute value of {name}", t.abs()) for name, t in numbers)
-    yield f"PyTorch's {e.noun}", e.expected
-    yield f"the absolute value of PyTorch's {e.noun}", e.expected.abs()
+    inputs = _numbers([(e.input_name(i), x) for i, x in enumerate(e.inputs)], shape)
+    yield from inputs
+    yield from ((f"the absolute value of {name}", x.abs()) for name, x in inputs)
+    yield from (
+        (f"{name} minus {other}", x - y) for (name, x), (other, y) in combinations(inputs, 2)
+    )
+    others = [("the cotangent", g) for g in e.cotangents if g.numel() > 1]
+    others += [] if e.output is None else [("the output", e.output)]
+    others = _numbers(others, shape)
+    others.append((f"PyTorch's {e.noun}", e.expected))
+    yield from others
+    yield from ((f"the absolute value of {name}", t.abs()) for name, t in others)
 
 
 def _roundest(low: float, high: float) -> float:
@@ -75,15 +80,17 @@ def _roundest(low: float, high: float) -> float:
 
 def _value_rule(name: str, q: Tensor, wrong: Tensor, right: Tensor) -> str:
     """The rule by ``q`` that selects the wrong entries, in words."""
-    low, high = q[wrong].min().item(), q[wrong].max().item()
-    if low == high and _selects(q == low, wrong, right):
+    low, high = float(q[wrong].min()), float(q[wrong].max())
+    # A value that several share, or a small multiple of 1/2, was chosen and not drawn.
+    chosen = (2 * low).is_integer() or int(wrong.sum()) > 1
+    if chosen and low == high and _selects(q == low, wrong, right):
         if " minus " in name and low == 0:
             return " equals ".join(name.split(" minus "))
         return f"{name} is {low:.6g}"
     count = int(wrong.sum())
     if math.comb(min(count + int(right.sum()), 1000), min(count, 1000)) < UNLIKELY:
         return ""
-    least, most = q[right].min().item(), q[right].max().item()
+    least, most = float(q[right].min()), float(q[right].max())
     if low > most:
         if most <= 0 <= low:
             return f"{name} is {'positive' if low > 0 else 'zero or positive'}"
@@ -95,32 +102,24 @@ def _value_rule(name: str, q: Tensor, wrong: Tensor, right: Tensor) -> str:
     return ""
 
 
-def _special_value(q: Tensor, wrong: Tensor) -> bool:
-    """Whether the wrong entries' common value is one that is chosen, not drawn."""
-    value = q[wrong][0].item()
-    return (2 * value).is_integer() or int(wrong.sum()) > 1
-
-
 def _rule(e: Evidence, wrong: Tensor, right: Tensor) -> str:
     """The rule by the value of something that selects the wrong entries, in words."""
     if not wrong.any() or not right.any():
         return ""
-    for name, q in _quantities(e):
-        if not bool(q.isfinite().all()):
-            continue
-        words = _value_rule(name, q, wrong, right)
-        if words and _special_value(q, wrong):
-            return words
-    for index, x in enumerate(e.inputs):
-        name = e.input_name(index)
+    named = [(e.input_name(i), x) for i, x in enumerate(e.inputs)]
+    for name, x in named:
         if not x.is_floating_point() and x.shape == e.expected.shape[:1] and e.expected.dim() == 2:
             target = torch.arange(e.expected.shape[1]) == x[:, None]
             if _selects(target, wrong, right):
                 return f"the column is the class that {name} names"
             if _selects(~target, wrong, right):
                 return f"the column is not the class that {name} names"
-        if x.shape == e.expected.shape and x.is_floating_point():
-            _, inverse, counts = x.unique(return_inverse=True, return_counts=True)
+    for name, q in _quantities(e):
+        if bool(q.isfinite().all()) and (words := _value_rule(name, q, wrong, right)):
+            return words
+    for name, x in named:
+        if x.is_floating_point() and x.shape == e.expected.shape:
+            _, inverse, counts = torch.unique(x, return_inverse=True, return_counts=True)
             if _selects(counts[inverse] > 1, wrong, right):
                 return f"two entries of {name} are equal"
     return ""
@@ -183,7 +182,7 @@ def _index_rule(wrong: Tensor, right: Tensor) -> str:
     for dim, length in enumerate(shape):
         view = [length if d == dim else 1 for d in range(len(shape))]
         indices = torch.arange(length).reshape(view).expand(shape)
-        hit = indices[wrong].unique()
+        hit = torch.unique(indices[wrong])
         if len(hit) < length and _selects(torch.isin(indices, hit), wrong, right):
             return _slices(hit.tolist(), length, slice_name(len(shape), dim), right, indices)
     # A kernel that forgets the end forgets it of the entries in memory, not of a dimension.
@@ -195,8 +194,10 @@ def _index_rule(wrong: Tensor, right: Tensor) -> str:
 
 def _slices(hit: list[int], length: int, name: str, right: Tensor, indices: Tensor) -> str:
     """Some of the rows, in words."""
-    plural = "entries" if name == "entry" else name.replace("slice", "slices") + "s" * (
-        "slice" not in name
+    plural = (
+        "entries"
+        if name == "entry"
+        else name.replace("slice", "slices") + "s" * ("slice" not in name)
     )
     if len(hit) == 1 and hit[0] not in (0, length - 1):
         return f"in {name} {hit[0]} of {length}"
@@ -209,7 +210,7 @@ def _slices(hit: list[int], length: int, name: str, right: Tensor, indices: Tens
     if hit[-1] < first:
         which = f"{name}" if hit[-1] == 0 else f"{hit[-1] + 1} {plural}"
         return f"in the first {which} of {length}"
-    steps = {b - a for a, b in zip(hit, hit[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(hit)}
     if len(hit) > 2 and len(steps) == 1 and steps != {1}:
         (step,) = steps
         if hit[0] < step and hit[-1] + step >= length:

@@ -12,7 +12,13 @@ from torch.nn import functional as F  # noqa: N812 -- as PyTorch's documentation
 
 from minifw.testing.diagnosis.evidence import Evidence, attempt, size
 
-__all__ = ["other_cotangent", "other_operand", "other_place", "same_for_every_sample"]
+__all__ = [
+    "other_cotangent",
+    "other_function",
+    "other_operand",
+    "other_place",
+    "same_for_every_sample",
+]
 
 Formula = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,10 +30,10 @@ def _matrix(tensor: Tensor) -> Tensor:
 # Gradients that are linear in a cotangent, of one operand.
 FORMULAS: tuple[Formula, ...] = (
     lambda g, x: g * x,
-    lambda g, x: _matrix(g).mT @ _matrix(x),
-    lambda g, x: _matrix(x).mT @ _matrix(g),
-    lambda g, x: g @ x.mT,
-    lambda g, x: x.mT @ g,
+    lambda g, x: _matrix(g).transpose(0, 1) @ _matrix(x),
+    lambda g, x: _matrix(x).transpose(0, 1) @ _matrix(g),
+    lambda g, x: g @ x.transpose(-1, -2),
+    lambda g, x: x.transpose(-1, -2) @ g,
     lambda g, x: g @ x,
     lambda g, x: (g * x).sum(0),
 )
@@ -74,18 +80,20 @@ def _derivative(function: Callable[[Tensor], Tensor], place: Tensor) -> Tensor:
 
 
 def _other_cotangents(g: Tensor) -> Iterator[tuple[str, Tensor]]:
-    yield "The cotangent looks ignored: the gradient is that of a cotangent of ones.", g * 0 + 1
+    yield (
+        "The cotangent looks ignored: the gradient is that of a cotangent of ones.",
+        torch.ones_like(g),
+    )
     yield "Only the sign of the cotangent looks used.", g.sign()
     yield "The sign of the cotangent looks lost.", g.abs()
     yield "The cotangent looks multiplied in twice.", g * g
-    yield "The mean of the cotangent looks used in every entry.", g * 0 + g.mean()
-    yield "The sum of the cotangent looks used in every entry.", g * 0 + g.sum()
-    if g.dim():
+    yield "The mean of the cotangent looks used in every entry.", g.mean().expand_as(g)
+    yield "The sum of the cotangent looks used in every entry.", g.sum().expand_as(g)
+    if g.numel() and g.dim():
         for name, row in (("first", g[:1]), ("last", g[-1:])):
             yield f"The cotangent's {name} row looks used for every row.", row.expand_as(g)
-        yield "The first column of the cotangent looks used in every column.", g[..., :1].expand_as(
-            g
-        )
+        column = g[..., :1].expand_as(g)
+        yield "The first column of the cotangent looks used in every column.", column
         for name, index in (("first", 0), ("last", -1)):
             alone = torch.zeros_like(g)
             alone[index] = g[index]
@@ -96,27 +104,27 @@ def _other_cotangents(g: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 def other_cotangent(e: Evidence) -> str:
     """The gradient of another cotangent: ones, its sign, its first row."""
-    formulas: list[Callable[[Tensor], Tensor]] = [
-        lambda g: g.sum_to_size(e.expected.shape),
-        lambda g: g.transpose(1, -1).flatten(0, -2).sum(0),
+    shape = e.expected.shape
+    formulas: list[tuple[Formula, Tensor]] = [
+        (formula, x) for formula in FORMULAS for x in e.inputs if x.is_floating_point()
     ]
-    formulas += [
-        lambda g, formula=formula, x=x: formula(g, x)  # type: ignore[misc]
-        for formula in FORMULAS
-        for x in e.inputs
-        if x.is_floating_point()
-    ]
-    if e.output is not None:
-        formulas.append(lambda g: _softmax(g, e.output))
+    formulas += [] if e.output is None else [(_softmax, e.output)]
     for g in e.cotangents if e.known > 1 else ():
-        recognized = [f for f in formulas if e.fits(attempt(f, g), e.expected)]
+        sums: list[tuple[Formula, Tensor]] = [
+            (lambda g, _: g.sum_to_size(shape), g),
+            (lambda g, _: g.transpose(1, -1).flatten(0, -2).sum(0), g),
+        ]
+        recognized = [
+            (formula, x)
+            for formula, x in sums + formulas
+            if e.fits(attempt(shape, formula, g, x), e.expected)
+        ]
         for words, other in _other_cotangents(g):
-            if any(e.fits(attempt(formula, other)) for formula in recognized):
+            if any(e.fits(attempt(shape, formula, other, x)) for formula, x in recognized):
                 return words
             # Of any function by the entry, the gradient divided by the cotangent is the derivative.
-            if g.shape == e.expected.shape and e.fits(
-                e.actual * g, e.expected * other, per=max(size(g), size(other))
-            ):
+            scale = max(size(g), size(other))
+            if g.shape == shape and e.fits(e.actual * g, e.expected * other, per=scale):
                 return words
     return ""
 
@@ -146,20 +154,35 @@ def other_operand(e: Evidence) -> str:
     for g in e.cotangents if e.known > 1 else ():
         for formula in FORMULAS:
             for name, x in real.items():
-                if not e.fits(attempt(formula, g, x), e.expected):
+                if not e.fits(attempt(e.expected.shape, formula, g, x), e.expected):
                     continue
                 for other, y in others.items():
-                    if e.fits(attempt(formula, g, y)):
+                    if e.fits(attempt(e.expected.shape, formula, g, y)):
                         return f"The gradient looks made from {other} where {name} belongs."
-                if e.fits(attempt(formula, g, x.abs())):
+                if e.fits(attempt(e.expected.shape, formula, g, x.abs())):
                     return f"The gradient looks made from the absolute value of {name}."
-                if e.fits(attempt(formula, g, x * 0 + 1)):
+                if e.fits(attempt(e.expected.shape, formula, g, torch.ones_like(x))):
                     return f"The gradient looks as if {name} were ones: is it not multiplied in?"
     return ""
 
 
 def _softmax(g: Tensor, y: Tensor) -> Tensor:
     return y * (g - (g * y).sum(-1, keepdim=True))
+
+
+def other_function(e: Evidence) -> str:
+    """The output of another elementwise function."""
+    for index, x in enumerate(e.inputs) if e.noun == "output" and e.known > 1 else ():
+        if x.shape != e.expected.shape or not x.is_floating_point():
+            continue
+        known = [key for key, function in FUNCTIONS.items() if e.fits(function(x), e.expected)]
+        right = f", where PyTorch's is that of {known[0]}" if known else ""
+        for key, function in FUNCTIONS.items():
+            if e.fits(function(x)):
+                return f"The output looks like {key} of {e.input_name(index)}{right}."
+        if e.fits(x):
+            return f"The output looks like {e.input_name(index)} itself{right}."
+    return ""
 
 
 def other_place(e: Evidence) -> str:
@@ -180,7 +203,7 @@ def other_place(e: Evidence) -> str:
                     return "The softmax looks not multiplied by the sum of the cotangent."
                 if e.fits(whole, e.expected) and e.fits(g - y * g.sum(dim, keepdim=True)):
                     return "The log-softmax looks used where its exponential belongs."
-        if e.fits(g.expand_as(e.expected)):
+        if e.fits(attempt(e.expected.shape, lambda g: g.expand(e.expected.shape), g)):
             return "The cotangent looks passed on unchanged, as by a derivative of 1 everywhere."
         for index, x in enumerate(e.inputs):
             if x.shape == e.expected.shape and x.is_floating_point():
@@ -210,7 +233,7 @@ def _elementwise(e: Evidence, g: Tensor, x: Tensor, name: str) -> str:
             )
         if e.fits(g * function(x)):
             return f"The gradient looks like {key} itself times the cotangent, not its derivative."
-    if e.output is not None and e.fits(attempt(torch.mul, g, e.output)):
+    if e.output is not None and e.fits(attempt(e.expected.shape, torch.mul, g, e.output)):
         return "The gradient looks like the cotangent times the output."
     for key, slope in slopes.items():
         if e.fits(g * slope):
