@@ -80,7 +80,7 @@ def test_an_exception_has_a_reason_and_is_still_needed(module: str, name: str) -
     verdicts = [
         verdict
         for case in excepted
-        for example in CHECKS[name]
+        for example in CHECKS[name].examples
         for verdict in check(of_case(case), example)
     ]
     assert failures(verdicts), f"every {module} passes {name!r} now: take the exception out"

@@ -1,50 +1,83 @@
-"""The checks: which examples are tried on every comparison, each differing from the plain one in a
-single thing."""
+"""The catalog: the examples that are tried on every comparison, each named and of one clause.
 
-from minifw.testing.example import DTYPES, SPECIAL, Example
+Each example differs from an ordinary one in a single thing.
+"""
 
-__all__ = ["CHECKS"]
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from minifw.testing.example import DTYPES, Example
 
-def _plain() -> dict[str, tuple[Example, ...]]:
-    return {
-        f"values in {dtype}": tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
-        for dtype in DTYPES
-    }
+__all__ = ["CHECKS", "Check", "catalog"]
 
 
-def _both(**options: object) -> tuple[Example, ...]:
-    """An example in float64, where a formula shows, and in float32, whose kernels differ."""
-    return tuple(Example(dtype=dtype, **options) for dtype in ("float64", "float32"))  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class Check:
+    """Examples of one clause.
+
+    Attributes:
+        clause: key of :data:`minifw.testing.clause.CLAUSES`.
+        examples: to be tried.
+    """
+
+    clause: str
+    examples: tuple[Example, ...]
 
 
-CHECKS: dict[str, tuple[Example, ...]] = {
-    **_plain(),
-    "initial parameters": (Example(parameters="initial"),),
-    "transposed": _both(layout="transposed", seed=2),
-    "strided": _both(layout="strided", seed=3),
-    "expanded": _both(layout="expanded", seed=4),
-    "channels last": _both(layout="channels last", seed=5),
-    "empty batch": _both(batch=0),
-    "one sample": _both(batch=1, seed=6),
-    "zero-dimensional": _both(scalar=True, seed=7),
-    # The largest numbers only where float64 tells what overflows by right.
-    **{
-        name: _both(special=name, seed=8)[name == "largest" :]
-        for name in SPECIAL
-    },
-    # Where formulas overflow and cancel that are right in between.
-    **{
-        f"{name} numbers": tuple(
-            Example(dtype=dtype, scale=scale, seed=14) for dtype in ("float32", "float16")
-        )
-        for name, scale in (("large", 1000.0), ("small", 0.001))
-    },
-    # Where a difference of means loses its digits: a variance as that of squares and a square.
-    "far from 0": _both(shift=1000.0, seed=15),
-    "other mode": (Example(other_mode=True, seed=9),),
-    "two forwards, two backwards": (Example(steps="twice", seed=10),),
-    "accumulated": (Example(steps="accumulated", seed=11),),
-    "chained": (Example(steps="chained", seed=12),),
-    "frozen": (Example(steps="frozen", seed=13),),
-}  # fmt: skip
+def catalog(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Check]:
+    """The checks, by name.
+
+    Args:
+        dtypes: those that the subject computes in. The first is that of the question about the
+            derivative; the second, whose kernels differ, is tried beside it; all have a check of
+            their values. Default: all.
+    """
+    base, two = dtypes[0], dtypes[:2]
+    low = [dtype for dtype in ("float32", "float16") if dtype in dtypes]
+
+    def each(example: Example, names: Sequence[str]) -> tuple[Example, ...]:
+        return tuple(replace(example, dtype=dtype) for dtype in names)
+
+    def values(dtype: str) -> tuple[Example, ...]:
+        return tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
+
+    checks = {
+        f"values-{base}": Check("derivative", values(base)),
+        "initial-parameters": Check("derivative", (Example(parameters="initial", dtype=base),)),
+        "one-sample": Check("derivative", each(Example(batch=1, seed=6), two)),
+        "larger-batch": Check("derivative", (Example(batch=19, seed=16, dtype=base),)),
+        **{f"values-{dtype}": Check("precision", values(dtype)) for dtype in dtypes[1:]},
+        # Where formulas overflow and cancel that are right in between.
+        "large-numbers": Check("precision", each(Example(scale=1000.0, seed=14), low)),
+        "small-numbers": Check("precision", each(Example(scale=0.001, seed=14), low)),
+        # Where a difference of means loses its digits: a variance as E[x^2] - E[x]^2.
+        "far-from-0": Check("precision", each(Example(shift=1000.0, seed=15), two)),
+        "zero-dimensional": Check("ranks", each(Example(scalar=True, seed=7), two)),
+        "empty-batch": Check("empty", each(Example(batch=0), two)),
+        **{
+            layout.replace(" ", "-"): Check("layouts", each(Example(layout=layout, seed=s), two))
+            for layout, s in (
+                ("transposed", 2), ("strided", 3), ("expanded", 4), ("channels last", 5),
+            )
+        },
+        "frozen": Check("partial-gradients", (Example(steps="frozen", seed=13, dtype=base),)),
+        "two-forwards": Check("call-order", (Example(steps="twice", seed=10, dtype=base),)),
+        "chained": Check("call-order", (Example(steps="chained", seed=12, dtype=base),)),
+        "accumulated": Check("accumulation", (Example(steps="accumulated", seed=11, dtype=base),)),
+        **{
+            special.replace(" ", "-"): Check(
+                "special-values", each(Example(special=special, seed=8), two)
+            )
+            for special in ("nan", "infinities", "signed zeros", "subnormal")
+        },
+        # Only where float64 tells what overflows by right.
+        "largest": Check(
+            "special-values", each(Example(special="largest", seed=8), two[1:] or two)
+        ),
+        "ties": Check("kinks", each(Example(special="ties", seed=8), two)),
+        "other-mode": Check("modes", (Example(other_mode=True, seed=9, dtype=base),)),
+    }  # fmt: skip
+    return {name: check for name, check in checks.items() if check.examples}
+
+
+CHECKS = catalog()

@@ -37,6 +37,9 @@ class Comparison:
         training: the mode; None where the mode makes no difference.
         device: where to compute.
         exceptions: checks not to make, with the reasons.
+        strict: whether dtypes, and dimensions of size 1, have to be the reference's.
+        in_place: whether the subject may modify its inputs and cotangents.
+        base: the dtype in which the derivative is judged.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
     """
@@ -50,7 +53,18 @@ class Comparison:
     training: bool | None = None
     device: str = "cpu"
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = True
+    in_place: bool = False
+    base: str = "float64"
     known: "dict[str, Expected] | None" = None
+
+    @property
+    def reference_name(self) -> str:
+        """The reference as a report names it: "torch.nn.SiLU"."""
+        name = getattr(self.reference, "__qualname__", type(self.reference).__name__)
+        module = getattr(self.reference, "__module__", "")
+        public = module.startswith("torch.nn.modules") and f"torch.nn.{name}"
+        return public or ("the reference" if "<" in name else name)
 
 
 @dataclass(frozen=True)

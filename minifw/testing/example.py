@@ -16,7 +16,16 @@ from torch import Generator, Tensor
 
 from minifw.testing.case import Case, Input
 
-__all__ = ["DTYPES", "LAYOUTS", "SPECIAL", "Example", "draw_inputs", "lay_out", "parse_input"]
+__all__ = [
+    "DTYPES",
+    "LAYOUTS",
+    "SPECIAL",
+    "Example",
+    "copied",
+    "draw_inputs",
+    "lay_out",
+    "parse_input",
+]
 
 DTYPES = {
     "float64": torch.float64,
@@ -134,6 +143,15 @@ LAYOUTS = {
 def lay_out(tensor: Tensor, layout: str) -> Tensor:
     """``tensor`` with other strides; "expanded" repeats its first row."""
     return LAYOUTS[layout](tensor) if tensor.dim() else tensor
+
+
+def copied(value: Any) -> Any:
+    """A tensor of the same strides, also where they overlap; anything else as it is."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return value
+    storage = value.untyped_storage().clone()  # type: ignore[no-untyped-call]
+    copy = torch.empty(0, dtype=value.dtype, device=value.device)
+    return copy.set_(storage, value.storage_offset(), value.shape, value.stride())
 
 
 def _special(name: str, dtype: torch.dtype) -> list[float]:

@@ -17,16 +17,12 @@ from minifw.testing.case import Input, seeded
 from minifw.testing.example import DTYPES, Example, lay_out
 from minifw.testing.subject import Subject, named
 
-__all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass", "SideEffect"]
+__all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
 NOTHING = nullcontext()  # to call a subject in
 
 
-class SideEffect(Exception):  # noqa: N818 -- a finding, not an error of the harness
-    """The subject changed what is not its own."""
-
-
-class NotApplicable(Exception):  # noqa: N818 -- as above
+class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
     """This pass says nothing about the subject."""
 
 
@@ -59,6 +55,7 @@ class Pass:
         self.move = move
         self.within = within
         self.named: dict[str, Tensor] = {}
+        self.side_effects: list[str] = []
         self.largest_cotangent = 0.0
         self._before = {name: t.clone() for name, t in subject.parameters().items()}
         self._watched: list[tuple[str, Tensor, Tensor]] = []
@@ -67,9 +64,10 @@ class Pass:
     def run(self, draws: Sequence[tuple[Any, ...]]) -> dict[str, Tensor]:
         """Do the calls on one or two sets of inputs, and return what came out by name.
 
+        Notes in ``side_effects`` what the subject modified (an input, a cotangent, a parameter or
+        a gradient that it had returned) and which gradient shares its memory with one of them.
+
         Raises:
-            SideEffect: the subject changed an input, a cotangent, a parameter or a gradient that
-                it had returned, or a parameter's gradient is one of them.
             NotApplicable: the pass says nothing about the subject.
         """
         with seeded(self.example.seed):
@@ -85,7 +83,7 @@ class Pass:
         ]
         for what, tensor, before in self._watched:
             if not torch.equal(tensor.nan_to_num(), before.nan_to_num()):
-                raise SideEffect(f"{what} was modified")
+                self.side_effects.append(f"{what} was modified")
         return self.named
 
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
@@ -144,7 +142,7 @@ class Pass:
             if grad.numel() and grad.untyped_storage().data_ptr() == (
                 tensor.untyped_storage().data_ptr()
             ):
-                raise SideEffect(f"{what} shares its memory with {name}")
+                self.side_effects.append(f"{what} shares its memory with {name}")
 
 
 def _once(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
