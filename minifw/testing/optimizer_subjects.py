@@ -260,18 +260,19 @@ class Updater:
 
     def set_rate(self, rate: float) -> bool:
         """Change the learning rate; return whether a place for it was found."""
-        found = False
+        places: list[Any] = []
         for made in self.made:
-            places: list[Any] = list(getattr(made, "param_groups", ()))
-            places += [made] if isinstance(made, dict) else [vars(made)] if hasattr(made, "__dict__") else []
-            places.append(getattr(made, "hyperparameters", {}))
-            for place in places:
-                name = next((name for name in RATES if name in place), None)
-                if name:
-                    place[name], found = rate, True
-                    break
-            for group in getattr(made, "param_groups", ()):
-                group["lr"] = rate
+            if isinstance(made, dict):
+                places.append(made)
+            elif groups := getattr(made, "param_groups", ()):
+                places += groups
+            else:
+                places += [vars(made), getattr(made, "hyperparameters", {})]
+        found = False
+        for place in places:
+            name = next((name for name in RATES if name in place), None)
+            if name is not None:
+                place[name], found = rate, True
         return found
 
 
@@ -304,23 +305,25 @@ def find(
         UsageError: no way of calling it works.
     """
     names = {name: p.default for name, p in settings(subject).items()}
-    any_name = any(
-        p.kind is p.VAR_KEYWORD for p in _signature(subject).values()
-    )
+    any_name = any(p.kind is p.VAR_KEYWORD for p in _signature(subject).values())
     notes: list[str] = []
     is_function = inspect.isfunction(subject) or inspect.isbuiltin(subject)
     if defaults is None:
         options = dict(given)
     elif is_function and len(_required(subject)) < 4 and "config" in names:
-        keys = {k: inspect.Parameter.empty for k in subject.__code__.co_consts if isinstance(k, str)}
+        keys = {
+            k: inspect.Parameter.empty for k in subject.__code__.co_consts if isinstance(k, str)
+        }
         options, notes = renamed(keys, given, defaults)
     elif any_name:
         options = dict(given)
     else:
         options, notes = renamed(names, given, defaults)
     required = [name for name in _required(subject) if name not in options]
-    ways = _functions(subject, required, options) if is_function else _classes(
-        subject, required, names, options
+    ways = (
+        _functions(subject, required, options)
+        if is_function
+        else _classes(subject, required, names, options)
     )
     refusals: dict[str, str] = {}
     for dtype in (torch.float64, torch.float32):
@@ -395,7 +398,10 @@ def _classes(
         }
     if not holds:
         return [
-            *((form, _apart(subject, options, make, each)) for form, (make, each) in _apart_forms()),
+            *(
+                (form, _apart(subject, options, make, each))
+                for form, (make, each) in _apart_forms()
+            ),
             *((form, _given_at_step(subject, options, *way)) for form, way in forms.items()),
         ]
     return [
@@ -522,7 +528,10 @@ def _functions(
     names = list(settings(subject))
     if "config" in names or len(required) == 3:
         return [
-            (f"{', '.join(names[:3])}: one {names[2]} a parameter, {form}", _configured(subject, options, make))
+            (
+                f"{', '.join(names[:3])}: one {names[2]} a parameter, {form}",
+                _configured(subject, options, make),
+            )
             for form, make in list(_ARRAYS.items())[::2]
         ]
     made = _adapter(subject, options)
