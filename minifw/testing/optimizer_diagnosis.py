@@ -179,11 +179,11 @@ _GENERAL: tuple[tuple[tuple[str, dict[str, Any]], ...], ...] = (
     ),
     (("maximize is ignored", {"maximize": False}),),
 )  # fmt: skip
-_EPS = (
-    ("eps is inside the square root where PyTorch's is outside", {"eps_in": "inside"}),
-    *((f"eps is {value:g}", {"eps": value})
-      for value in (1e-8, 1e-7, 1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-12, 1e-15, 0.0)),
-)  # fmt: skip
+_INSIDE = ("eps is inside the square root where PyTorch's is outside", {"eps_in": "inside"})
+_EPS = tuple(
+    (f"eps is {value:g}", {"eps": value})
+    for value in (1e-8, 1e-7, 1e-10, 1e-6, 1e-5, 1e-4, 1e-3, 1e-12, 1e-15, 0.0)
+)
 _SECOND = (
     ("the square root of the second moment is missing", {"root": False}),
     ("the second moment is made of |g|, not of g squared", {"squares": "absolute"}),
@@ -215,8 +215,9 @@ _OWN: dict[str, tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = {
             ("Adam's second moment is not corrected for its bias", {"correction": "first"}),
             ("Adam's first moment is not corrected for its bias", {"correction": "second"}),
         ),
-        (*_EPS, ("eps is added before the bias correction of the second moment",
-                 {"eps_in": "before the bias correction"})),
+        _EPS,
+        (_INSIDE, ("eps is added before the bias correction of the second moment",
+                   {"eps_in": "before the bias correction"})),
         (*_SECOND, ("the moments never accumulate", {"accumulates": "no"}),
          ("1 - beta is missing in the moments", {"accumulates": "sum"}),
          ("beta1 and beta2 are swapped", {"betas": "swapped"}),
@@ -225,6 +226,7 @@ _OWN: dict[str, tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = {
     "Adagrad": (
         (("the sum of squares never accumulates", {"accumulates": "no"}), *_SECOND),
         _EPS,
+        (_INSIDE,),
     ),
     "RMSprop": (
         (("the average of squares never accumulates", {"accumulates": "no"}), *_SECOND,
@@ -232,6 +234,7 @@ _OWN: dict[str, tuple[tuple[tuple[str, dict[str, Any]], ...], ...]] = {
          ("alpha and 1 - alpha are swapped", {"alpha": "swapped"}),
          *((f"alpha is {value:g}", {"alpha": value}) for value in (0.9, 0.95, 0.99, 0.999))),
         _EPS,
+        (_INSIDE,),
         (("momentum is ignored", {"momentum": 0.0}), ("centered is ignored", {"centered": False})),
     ),
 }  # fmt: skip

@@ -22,7 +22,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "alpha": ("rho", "decay_rate", "decay", "beta", "smoothing", "gamma"),
     "rho": ("decay", "decay_rate", "gamma"),
     "gamma": ("decay_rate", "decay", "factor", "decay_factor", "drop"),
-    "step_size": ("step", "period", "epochs_drop", "drop_every", "decay_steps", "every"),
+    "step_size": ("step", "period", "epochs_drop", "drop_every", "decay_steps", "every", "drop"),
     "T_max": ("t_max", "T", "total_steps", "epochs", "max_epochs", "num_epochs", "steps"),
     "eta_min": ("lr_min", "min_lr", "minimum"),
     "total_iters": ("warmup", "warmup_steps", "total_steps", "steps"),
@@ -110,6 +110,9 @@ def renamed(
                 notes.append(
                     f"{found[0]} is {default} by default, {value} in PyTorch, which was passed on"
                 )
+        elif option in given and isinstance(value, bool):
+            # A class may be what the option asks for: Nesterov for nesterov=True.
+            notes.append(f"it has no setting for {option}={value}, and is compared with that")
         elif option in given:
             raise UsageError(
                 f"the subject has no setting for {option}={value!r}; its settings are "

@@ -410,11 +410,13 @@ def _classes(
     ]
 
 
-def _step_of(made: Any) -> Callable[..., Any]:
-    method = next((getattr(made, name) for name in _STEPS if hasattr(made, name)), None)
-    if method is None:
-        raise UsageError(f"{type(made).__name__} has none of {', '.join(_STEPS)}")
-    return method  # type: ignore[no-any-return]
+def _step_of(made: Any, least: int = 0) -> Callable[..., Any]:
+    """The method that does a step: the first that requires at ``least`` so many arguments."""
+    methods = [getattr(made, name) for name in _STEPS if hasattr(made, name)]
+    fitting = [method for method in methods if len(_required(method)) >= least]
+    if not fitting:
+        raise TypeError(f"{type(made).__name__} has no fitting method of {', '.join(_STEPS)}")
+    return fitting[0]  # type: ignore[no-any-return]
 
 
 def _adapter(subject: Any, options: Mapping[str, Any]) -> Factory:
@@ -471,7 +473,7 @@ def _given_at_step(
         held = make(weights)
         held.argument = hand_over(held.parameters)
         made = subject(**options)
-        method = _step_of(made)
+        method = _step_of(made, least=1)
         if len(_required(method)) != 1:
             raise TypeError("a step takes more than the model")
         return Updater(held, [made], lambda: method(held.argument))
@@ -497,7 +499,7 @@ def _apart(
     def factory(weights: Sequence[Tensor]) -> Updater:
         held = make(weights)
         made = [subject(**options) for _ in (weights if each else "1")]
-        methods = [_step_of(one) for one in made]
+        methods = [_step_of(one, least=2) for one in made]
         names = _required(methods[0])
         if not 2 <= len(names) <= 3:
             raise TypeError(f"a step takes {names}")
