@@ -48,6 +48,11 @@ class Comparison:
         training: the mode; None where the mode makes no difference.
         device: where to compute.
         exceptions: checks not to make, with the reasons.
+        strict: whether dtypes, and dimensions of size 1, have to be the reference's.
+        in_place: whether the subject may modify its inputs and cotangents.
+        one_sided: whether, where the derivative jumps, any number between the derivatives of both
+            sides is right.
+        base: the dtype in which the derivative is judged.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
         found: what was found out about the subject by trying; filled in when it is first made.
@@ -62,6 +67,10 @@ class Comparison:
     training: bool | None = None
     device: str = "cpu"
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = True
+    in_place: bool = False
+    one_sided: bool = False
+    base: str = "float64"
     known: "dict[str, Expected] | None" = None
     reference_arguments: tuple[Any, ...] | None = None
     reference_options: Mapping[str, Any] | None = None
@@ -69,6 +78,14 @@ class Comparison:
     backward: Callable[..., Any] | None = None
     conventions: bool = True
     found: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def reference_name(self) -> str:
+        """The reference as a report names it: "torch.nn.SiLU"."""
+        name = getattr(self.reference, "__qualname__", type(self.reference).__name__)
+        module = getattr(self.reference, "__module__", "")
+        public = module.startswith("torch.nn.modules") and f"torch.nn.{name}"
+        return public or ("the reference" if "<" in name else name)
 
     @property
     def subject_call(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -108,7 +125,7 @@ class Comparison:
         """The same with the sizes of an example."""
 
         def options(values: Mapping[str, Any] | None) -> Any:
-            return values and {name: example.resize_option(v) for name, v in values.items()}
+            return values and example.resize_options(values)
 
         return replace(
             self,
@@ -199,6 +216,9 @@ def draw(comparison: Comparison, example: Example) -> Drawn:
         for buffer in like.buffers().values():
             if buffer.is_floating_point():  # which may be a variance or a weight
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    elif example.parameters == "zero":
+        for parameter in like.parameters().values():
+            parameter.zero_()
     inputs = tuple(
         draw_inputs(example, comparison.inputs, generator, comparison.device) for _ in range(2)
     )

@@ -1,6 +1,6 @@
 """Modules of both frameworks, and functions that autograd goes through."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ import minifw
 from minifw.nn.rule import as_tuple
 from minifw.testing.subjects.arrays import flat
 from minifw.testing.subjects.environment import restored
-from minifw.testing.subjects.subject import Subject
+from minifw.testing.subjects.subject import NotApplicable, Subject
 
 __all__ = ["Function", "MinifwModule", "Module", "TorchModule", "Traced"]
 
@@ -30,8 +30,7 @@ class Module(Subject):
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         own = {self.fits[name].slot for name in (self.fits if names is None else names)}
         for name, parameter in self.made.named_parameters():
-            if name in own:
-                parameter.requires_grad_(False)
+            parameter.requires_grad_(name not in own)
         return True
 
 
@@ -63,6 +62,7 @@ class Traced(Subject):
     """What autograd goes through: its backward pass is autograd's, or its own within autograd."""
 
     contract = "torch"
+    in_graph = True
 
     def __init__(
         self, made: Any, dtype: torch.dtype, arguments: tuple[Any, ...], options: dict[str, Any]
@@ -73,6 +73,50 @@ class Traced(Subject):
         self.reaches = False  # whether autograd went through the latest call
         self.factor: Callable[[Tensor], float] | None = None  # of a loss, by its input
         self._calls: list[tuple[tuple[Any, ...], tuple[Tensor, ...]]] = []
+        self._next = -1  # of them, to go back through
+
+    def choose_call(self, place: int) -> None:
+        self._next = place
+
+    def without_gradient(self, places: Collection[int]) -> None:
+        self.silent = frozenset(places)
+
+    def differentiate_twice(
+        self, inputs: Sequence[Any], draw: Callable[[Sequence[Tensor], str], list[Tensor]]
+    ) -> dict[str, Tensor]:
+        self.forward(*inputs)
+        leaves, outputs = self._calls.pop()
+        sources = {
+            f"input.{place}": value
+            for place, value in enumerate(leaves)
+            if isinstance(value, Tensor) and value.requires_grad
+        } | {name: value for name, value in self.trained().items() if value.requires_grad}
+        outputs = tuple(output for output in outputs if output.requires_grad)
+        if not outputs or not sources:
+            raise NotApplicable("nothing requires a gradient")
+        cotangents = [cotangent.requires_grad_() for cotangent in draw(outputs, "")]
+        first = torch.autograd.grad(
+            outputs, list(sources.values()), cotangents, create_graph=True, allow_unused=True
+        )
+        grads = [grad for grad in first if grad is not None]
+        weights = draw(grads, "weights")
+        total = sum((g * w).sum() for g, w in zip(grads, weights, strict=True))
+        # A backward pass that is linear in the cotangent, and in nothing else, has no second one.
+        second = torch.autograd.grad(
+            total,  # type: ignore[arg-type]
+            [*sources.values(), *cotangents],
+            allow_unused=True,
+        )
+        names = [*sources, *(f"cotangent.{place}" for place in range(len(cotangents)))]
+        return {
+            f"{name}.grad": grad.detach()
+            for name, grad in zip(names, second, strict=True)
+            if grad is not None
+        }
+
+    def trained(self) -> dict[str, Tensor]:
+        """The parameters as they stand in autograd's graph, by the reference's names."""
+        return {}
 
     def _called(self, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
         outputs = tensors(self.call(*inputs))
@@ -83,10 +127,15 @@ class Traced(Subject):
         """Call what was made, within autograd."""
         return self.made(*leaves, *self.arguments, **self.options)
 
-    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
-        leaves = tuple(
-            value if place in self.silent else leaf(value) for place, value in enumerate(inputs)
+    def _leaves(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """The inputs as leaves of the graph; a tensor that is given twice is one leaf."""
+        made = {id(value): leaf(value) for value in inputs}
+        return tuple(
+            value if place in self.silent else made[id(value)] for place, value in enumerate(inputs)
         )
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        leaves = self._leaves(inputs)
         with restored():
             torch.set_grad_enabled(True)
             torch.set_default_dtype(self.dtype)
@@ -104,7 +153,8 @@ class Traced(Subject):
         return tuple(output.detach() for output in outputs)
 
     def backward(self, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        leaves, outputs = self._calls.pop()
+        leaves, outputs = self._calls.pop(self._next)
+        self._next = -1
         # Else nothing that requires grad has influence on the output.
         reached = [place for place, output in enumerate(outputs) if output.requires_grad]
         if reached:
@@ -139,6 +189,10 @@ class TorchModule(Module, Traced):
     kind = "torch module"
     compares_buffers = True
 
+    def trained(self) -> dict[str, Tensor]:
+        slots = dict(self.made.named_parameters())
+        return {name: slots[fit.slot] for name, fit in self.fits.items()}
+
     def buffers(self) -> dict[str, Tensor]:
         return super().buffers() if self.compares_buffers else {}
 
@@ -172,6 +226,9 @@ class Function(Traced):
             return self.made(*leaves, *self.arguments, **self._parameters, **self.options)
         return self.made(*leaves, *self._parameters.values(), *self.arguments, **self.options)
 
+    def trained(self) -> dict[str, Tensor]:
+        return {name: self._parameters[fit.slot] for name, fit in self.fits.items()}
+
     def slots(self) -> dict[str, Tensor]:
         return {name: value.detach() for name, value in self._parameters.items()}
 
@@ -181,6 +238,5 @@ class Function(Traced):
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         own = {self.fits[name].slot for name in (self.fits if names is None else names)}
         for name, value in self._parameters.items():
-            if name in own:
-                value.requires_grad_(False)
+            value.requires_grad_(name not in own)
         return True

@@ -1,6 +1,6 @@
 """Subjects: whatever has a backward pass, behind one surface."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -8,11 +8,15 @@ from torch import Tensor
 
 from minifw.testing.subjects.fit import Fit
 
-__all__ = ["Adapter", "Subject", "UsageError"]
+__all__ = ["Adapter", "NotApplicable", "Subject", "UsageError"]
 
 
 class UsageError(ValueError):
     """What was given cannot be compared; the message says why, in one line."""
+
+
+class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
+    """What was to be tried says nothing about the subject."""
 
 
 class Adapter(Protocol):
@@ -67,6 +71,7 @@ class Subject:
             "loss", "function pair" or "elementwise pair".
         contract: the contract that is expected of this kind unless another is asked for.
         notes: what was found out about it, in sentences.
+        in_graph: whether its inputs are leaves of autograd's graph.
         one_call: whether it keeps what one call needs, so that a second forward pass makes the
             backward pass of the first impossible.
         overwrites: whether a backward pass replaces the gradients of parameters instead of adding
@@ -80,6 +85,7 @@ class Subject:
 
     kind = "object"
     contract = "formula"
+    in_graph = False
     one_call = False
     overwrites = False
     takes_cotangents = True
@@ -141,6 +147,41 @@ class Subject:
     def buffers(self) -> dict[str, Tensor]:
         """Tensors that calls change, such as running statistics."""
         return {}
+
+    def train(self, mode: bool) -> None:
+        """Set training or evaluation mode, where there are two."""
+        if callable(getattr(self.made, "train", None)):
+            self.made.train(mode)
+
+    def choose_call(self, place: int) -> None:
+        """Have the next backward pass go back through the pending call at ``place``.
+
+        Raises:
+            NotApplicable: the subject goes back through the most recent call alone.
+        """
+        raise NotApplicable("it goes back through the most recent call")
+
+    def without_gradient(self, places: Collection[int]) -> None:
+        """Have the next calls need no gradient of the inputs at ``places``.
+
+        Raises:
+            NotApplicable: the subject cannot be told.
+        """
+        raise NotApplicable("it always gives the gradients of its inputs")
+
+    def differentiate_twice(
+        self, inputs: Sequence[Any], draw: Callable[[Sequence[Tensor], str], list[Tensor]]
+    ) -> dict[str, Tensor]:
+        """The gradient of a weighted sum of the gradients, by name.
+
+        Args:
+            inputs: of the call.
+            draw: draws the weights of tensors, given a label.
+
+        Raises:
+            NotApplicable: the subject is not differentiable twice, and says so.
+        """
+        raise NotApplicable("it is not a part of autograd's graph")
 
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         """Freeze all parameters, or these of the reference's names; return whether it can be."""
