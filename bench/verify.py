@@ -59,8 +59,8 @@ exit codes:
 QUICK_DTYPES = ("float64", "float32")
 # One for each kind of attack; the kill matrix says how much the others add.
 QUICK_CHECKS = {
-    *("values in float64", "values in float32", "transposed", "empty batch", "one sample"),
-    *("nan", "ties", "other mode", "two forwards, two backwards", "frozen"),
+    *("values-float64", "values-float32", "transposed", "empty-batch", "one-sample"),
+    *("nan", "ties", "other-mode", "two-forwards", "frozen"),
 }
 LOCKSTEP_EPOCHS = 20
 RUNS = [(recipe, dtype) for recipe in RECIPES for dtype in QUICK_DTYPES]

@@ -254,7 +254,7 @@ def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdic
     )
     example = Example(dtype=str(dtype).removeprefix("torch."), seed=seed)
     drawn = Drawn(comparison, example, wrap(call.module), (call.inputs, call.inputs))
-    return check(comparison, example, "lockstep", call.grad_output, drawn)
+    return check(comparison, example, "lockstep", "", call.grad_output, drawn)
 
 
 def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:

@@ -21,12 +21,13 @@ from bench.equivalence.unit import Unit
 from bench.equivalence.units import UNITS
 from bench.faults import FAULTS, Fault
 from minifw.testing.case import Case
-from minifw.testing.catalog import CHECKS
+from minifw.testing.catalog import catalog
 from minifw.testing.check import Expected, check
 from minifw.testing.cross_check import gradcheck, hear
 from minifw.testing.example import DTYPES
 from minifw.testing.fuzz import fuzz
 from minifw.testing.verdict import Status, failures
+from minifw.testing.verify import CHECK_NAMES
 from reference.cases import CASES, of_case
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 
 EXAMPLES = 8  # of the fuzzer, on each row
 
-LAYER_CHECKS = (*CHECKS, "witnesses", "gradcheck", "fuzzing")
+LAYER_CHECKS = CHECK_NAMES
 UNIT_CHECKS = tuple(dict.fromkeys(name for unit in UNITS for name in unit.checks))
 
 
@@ -193,13 +194,14 @@ def layer_fails(name: str, case: Case, nn: ModuleType) -> bool:
     comparison = replace(of_case(case, nn), known=_known(case.name))
     with warnings.catch_warnings(action="ignore"):  # which a fault may well give
         try:
-            if name == "witnesses":
+            if name == "cross-check":
                 return any(testimony.status == Status.FAILED for testimony in hear(comparison))
             if name == "gradcheck":
                 return bool(gradcheck(comparison))
             if name == "fuzzing":
                 return bool(failures(fuzz(comparison, tuple(DTYPES), EXAMPLES, 0, shrink=False)))
-            return any(failures(check(comparison, example, name)) for example in CHECKS[name])
+            examples = catalog(tuple(DTYPES), comparison)[name].examples
+            return any(failures(check(comparison, example, name)) for example in examples)
         except Exception:  # it cannot even be made
             return True
 

@@ -14,6 +14,7 @@ buffers.
 
 import contextlib
 import functools
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -25,16 +26,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from minifw.testing.case import seeded
+from minifw.testing.clause import clause_of
 from minifw.testing.comparison import Comparison, Drawn, Move, draw, stay
-from minifw.testing.example import DTYPES, Example
-from minifw.testing.passes import NOTHING, NotApplicable, Pass, SideEffect
+from minifw.testing.diagnosis import diagnose
+from minifw.testing.example import DTYPES, Example, copied
+from minifw.testing.kinks import choose_as_reference
+from minifw.testing.passes import NOTHING, NotApplicable, Pass
 from minifw.testing.subject import Subject
-from minifw.testing.verdict import ROUGHEST, Status, Verdict, judge
+from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
 
-__all__ = ["Expected", "check", "first_line"]
+__all__ = ["Expected", "check", "explain", "first_line"]
 
 
-def _mover(dtype: torch.dtype, seed: int, lowest: int = 0) -> Move:
+def _perturbation(dtype: torch.dtype, seed: int, lowest: int = 0) -> Move:
     """What moves each number by one ULP of ``dtype`` or leaves it, at random.
 
     Towards 0 alone, so that what has to be at most 1 stays so, and 0 stays 0; with a ``lowest`` of
@@ -66,8 +70,9 @@ class Expected:
         drawn: parameters and inputs.
         named: what comes out in the example's dtype, by name.
         exact: the same in float64.
-        moved: in float64, of numbers moved by one ULP of the example's dtype.
+        perturbed_inputs: in float64, of numbers moved by one ULP of the example's dtype.
         largest_cotangent: the largest entry of the cotangents.
+        side_effects: what the reference does besides; a subject may do the same.
     """
 
     def __init__(
@@ -81,63 +86,76 @@ class Expected:
         self.cotangents = cotangents
         self.drawn = given or draw(comparison, example)
         dtype = DTYPES[example.dtype]
-        theirs = self.take(self.drawn.reference(dtype), dtype)
+        theirs = self.run(self.drawn.reference(dtype), dtype)
         self.named, self.largest_cotangent = theirs.named, theirs.largest_cotangent
+        self.side_effects = theirs.side_effects
         self._reference = self.drawn.reference(torch.float64)
         self.exact = (
-            self.named
-            if dtype == torch.float64
-            else self.take(self._reference, torch.float64).named
+            self.named if dtype == torch.float64 else self.run(self._reference, torch.float64).named
         )
-        self.moved = [self._moved_by(seed) for seed in range(2)]
+        self.perturbed_inputs = [self._perturbed(seed) for seed in range(2)]
 
-    def take(
+    def run(
         self,
         subject: Subject,
         to: torch.dtype,
         move: Move = stay,
         within: AbstractContextManager[Any] = NOTHING,
     ) -> Pass:
-        """Take a subject through the example's calls, with numbers moved, called ``within``."""
+        """Run a subject through the example's calls, with numbers perturbed, called ``within``."""
         fixed = None if self.cotangents is None else [move(c.to(to)) for c in self.cotangents]
         steps = Pass(subject, self.drawn.comparison.inputs, self.example, fixed, move, within)
-        steps.run(self.drawn.inputs_in(to, move))
+        # Copies: a subject may work in place, and the reference is called on the same inputs later.
+        steps.run([tuple(map(copied, inputs)) for inputs in self.drawn.inputs_in(to, move)])
         return steps
 
-    def _mover(self, seed: int, lowest: int = 0) -> Move:
-        return _mover(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
+    def _perturbation(self, seed: int, lowest: int = 0) -> Move:
+        return _perturbation(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
 
-    def _moved_by(
+    def _perturbed(
         self, seed: int, within: AbstractContextManager[Any] = NOTHING
     ) -> dict[str, Tensor]:
         """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
-        move = self._mover(seed)
+        move = self._perturbation(seed)
         reference = self.drawn.reference(torch.float64, move)
-        return self.take(reference, torch.float64, move, within).named
+        return self.run(reference, torch.float64, move, within).named
 
     @functools.cached_property
-    def shaken(self) -> list[dict[str, Tensor]]:
+    def perturbed_intermediates(self) -> list[dict[str, Tensor]]:
         """More of ``moved``, in which what PyTorch computes on the way is moved too."""
         results = []
         for seed in range(DRAWS):
             # It may refuse what it has moved out of its domain: a probability just above 1.
             with contextlib.suppress(Exception):
-                results.append(self._moved_by(seed, _Moving(self._mover(seed, lowest=-1))))
+                results.append(
+                    self._perturbed(seed, _Perturbing(self._perturbation(seed, lowest=-1)))
+                )
         return results
 
-    def roughened(self, drawn: Drawn) -> list[dict[str, Tensor]]:
+    def subject_rounding(self, drawn: Drawn) -> list[dict[str, Tensor]]:
         """The exact result, off by what the roundings of a subject come to; none in float64."""
         if self.example.dtype == "float64":
             return []
-        plain, results = self.take(drawn.subject(torch.float64), torch.float64).named, []
+        plain, results = self.run(drawn.subject(torch.float64), torch.float64).named, []
         for seed in range(DRAWS):
-            moving = _Moving(self._mover(seed, lowest=-1))
+            perturbing = _Perturbing(self._perturbation(seed, lowest=-1))
             subject = drawn.subject(torch.float64)
-            shaken = self.take(subject, torch.float64, within=moving).named
+            perturbed = self.run(subject, torch.float64, within=perturbing).named
             results.append(
-                {t: self.exact[t] + shaken[t] - plain[t] for t in plain if t in self.exact}
+                {t: self.exact[t] + perturbed[t] - plain[t] for t in plain if t in self.exact}
             )
         return results
+
+    @classmethod
+    def near(
+        cls,
+        comparison: Comparison,
+        example: Example,
+        cotangents: Sequence[Tensor] | None,
+        drawn: Drawn,
+    ) -> dict[str, Tensor]:
+        """What the reference makes in float64 of other numbers."""
+        return cls(comparison, replace(example, dtype="float64"), cotangents, drawn).exact
 
     @functools.cached_property
     def others(self) -> tuple[Tensor, ...]:
@@ -150,9 +168,10 @@ def check(
     comparison: Comparison,
     example: Example,
     name: str = "",
+    clause: str = "",
     cotangents: Sequence[Tensor] | None = None,
     given: Drawn | None = None,
-    thorough: bool = False,
+    measure_power: bool = False,
 ) -> list[Verdict]:
     """Make one check, and judge every tensor that comes out of it.
 
@@ -160,35 +179,51 @@ def check(
         comparison: what to compare with what.
         example: what to draw and do.
         name: of the check.
+        clause: that the check is of. Default: that of the example.
         cotangents: gradients of the outputs. Default: drawn at random, as they should be.
         given: parameters and inputs. Default: drawn at random.
-        thorough: whether to draw all of the control even if the subject passes without, so that
-            the bounds are those that an error would have to exceed, and the power is known.
+        measure_power: whether to draw all of the control even if the subject passes without, so
+            that the bounds are those that an error would have to exceed, and the power is known.
     """
+    clause = clause or clause_of(example, comparison.base)
 
-    def alone(status: Status, reason: str) -> list[Verdict]:
-        return [Verdict("", status, reason, name, example)]
+    def alone(status: Status, reason: str, clause: str = clause) -> Verdict:
+        return Verdict("", status, reason, name, clause, example)
 
     known = {} if comparison.known is None else comparison.known
     try:
         expected = known.pop(str(example), None) or Expected(comparison, example, cotangents, given)
     except NotApplicable as error:
-        return alone(Status.SKIPPED, str(error))
+        return [alone(Status.SKIPPED, str(error))]
     except Exception as error:
-        return alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")
+        return [alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")]
     drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
     try:
-        actual = expected.take(drawn.subject(dtype), dtype).named
+        ran = expected.run(drawn.subject(dtype), dtype)
     except NotApplicable as error:
-        return alone(Status.SKIPPED, str(error))
-    except SideEffect as error:
-        return alone(Status.FAILED, str(error))
-    except Exception as error:
-        return alone(Status.ERROR, first_line(error))
-    known[str(example)] = expected  # once it is seen that the subject has left it as it was
+        return [alone(Status.SKIPPED, str(error))]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too
+        return [alone(Status.ERROR, first_line(error))]
+    side_effects = [
+        alone(Status.FAILED, effect, "side-effects")
+        for effect in ran.side_effects
+        if effect not in expected.side_effects
+        and not (comparison.in_place and IN_PLACE.match(effect))
+    ]
+    if not ran.side_effects:
+        known[str(example)] = expected
+    actual = ran.named if comparison.strict else _alike(ran.named, expected.named)
+    # The control would move numbers off the kinks, and allow the jump for an error.
+    at_kinks = bool(example.values)
+    if comparison.one_sided and (at_kinks or example.special == "ties"):
+        run = functools.partial(Expected.near, comparison, example, cotangents)
+        actual = choose_as_reference(actual, expected.exact, drawn, run)
 
     def judged(
-        shaken: Sequence[dict[str, Tensor]] = (), rough: Sequence[dict[str, Tensor]] = ()
+        perturbed_intermediates: Sequence[dict[str, Tensor]] = (),
+        rough: Sequence[dict[str, Tensor]] = (),
     ) -> list[Verdict]:
         return [
             judge(
@@ -196,11 +231,11 @@ def check(
                 actual.get(tensor),
                 expected.named[tensor],
                 expected.exact[tensor],
-                [other[tensor] for other in expected.moved],
+                [] if at_kinks else [other[tensor] for other in expected.perturbed_inputs],
                 expected.largest_cotangent,
-                [other[tensor] for other in shaken],
+                [other[tensor] for other in perturbed_intermediates],
                 [other[tensor] for other in rough if tensor in other],
-                thorough,
+                measure_power,
             )
             for tensor in expected.named
         ]
@@ -209,18 +244,18 @@ def check(
         return [v for v in verdicts if v.status == Status.FAILED and v.absolute > v.bound]
 
     verdicts = judged()
-    if thorough or too_far(verdicts):
+    if not at_kinks and (measure_power or too_far(verdicts)):
         # Two draws of the control may be small by luck. Before anything is said against the
         # subject, there are more, which also move what PyTorch, and what the subject, computes on
         # the way. The subject may not be able to compute in float64.
-        verdicts = judged(expected.shaken)
+        verdicts = judged(expected.perturbed_intermediates)
         # What is farther off is past excuse.
-        if thorough or any(v.absolute <= ROUGHEST * v.bound for v in too_far(verdicts)):
+        if measure_power or any(v.absolute <= ROUGHEST * v.bound for v in too_far(verdicts)):
             try:
-                rough = expected.roughened(drawn)
+                rough = expected.subject_rounding(drawn)
             except Exception:
                 rough = []
-            verdicts = judged(expected.shaken, rough)
+            verdicts = judged(expected.perturbed_intermediates, rough)
     verdicts += [
         _surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected.named
     ]
@@ -228,15 +263,58 @@ def check(
         try:
             others = expected.others
         except Exception:  # the reference may refuse other inputs: a class that there is not
-            return alone(Status.SKIPPED, "the reference takes these inputs by luck")
+            return [alone(Status.SKIPPED, "the reference accepts these inputs by luck")]
         verdicts = [_constant(verdict, expected.exact, others) for verdict in verdicts]
-    return [replace(verdict, check=name, example=example) for verdict in verdicts]
+    found = [replace(verdict, check=name, clause=clause, example=example) for verdict in verdicts]
+    return found + side_effects
+
+
+def explain(comparison: Comparison, verdict: Verdict) -> str:
+    """What kind of mistake a failing verdict looks like; "" if that cannot be told."""
+    try:
+        expected = Expected(comparison, verdict.example)
+        drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[verdict.example.dtype]
+        ran = expected.run(drawn.subject(dtype), dtype)
+    except Exception:
+        return ""
+    label, tensor = LABEL.match(verdict.tensor).groups()  # type: ignore[union-attr]
+    if tensor not in ran.named and verdict.tensor not in ran.named:
+        return ""
+    return diagnose(
+        tensor,
+        _alike(ran.named, expected.named)[verdict.tensor],
+        expected.exact[verdict.tensor],
+        inputs=drawn.inputs_in(dtype)[label == "second."],
+        cotangents=ran.given.get(label, ()),
+        output=expected.exact.get(f"{label}output"),
+        bound=verdict.bound,
+    )
+
+
+# What a subject that says that it works in place may do.
+IN_PLACE = re.compile(r"(\w+[.])?(input|cotangent)[.]\d+ was modified")
+
+
+def _alike(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``actual`` in the dtypes of ``expected``, and in their shapes but for dimensions of 1.
+
+    A NumPy function computes in float64 whatever it is given; a student's loss may be of shape
+    (1,). Neither is a mistake in a formula.
+    """
+    alike = {}
+    for name, tensor in actual.items():
+        like = expected.get(name, tensor)
+        shapes = [[size for size in t.shape if size != 1] for t in (tensor, like)]
+        tensor = tensor.reshape(like.shape) if shapes[0] == shapes[1] else tensor
+        floats = tensor.is_floating_point() and like.is_floating_point()
+        alike[name] = tensor.to(like.dtype) if floats else tensor
+    return alike
 
 
 _COPIES = {"aten::clone", "aten::_to_copy"}  # which round nothing
 
 
-class _Moving(TorchDispatchMode):
+class _Perturbing(TorchDispatchMode):
     """Within it, the result of every operation is moved."""
 
     def __init__(self, move: Move) -> None:
@@ -253,7 +331,7 @@ class _Moving(TorchDispatchMode):
         return tree_map_only(Tensor, self.move, result)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The type of an error and the first line of its message."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
 

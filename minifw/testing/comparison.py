@@ -37,6 +37,11 @@ class Comparison:
         training: the mode; None where the mode makes no difference.
         device: where to compute.
         exceptions: checks not to make, with the reasons.
+        strict: whether dtypes, and dimensions of size 1, have to be the reference's.
+        in_place: whether the subject may modify its inputs and cotangents.
+        one_sided: whether, where the derivative jumps, any number between the derivatives of both
+            sides is right.
+        base: the dtype in which the derivative is judged.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
     """
@@ -50,7 +55,19 @@ class Comparison:
     training: bool | None = None
     device: str = "cpu"
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = True
+    in_place: bool = False
+    one_sided: bool = False
+    base: str = "float64"
     known: "dict[str, Expected] | None" = None
+
+    @property
+    def reference_name(self) -> str:
+        """The reference as a report names it: "torch.nn.SiLU"."""
+        name = getattr(self.reference, "__qualname__", type(self.reference).__name__)
+        module = getattr(self.reference, "__module__", "")
+        public = module.startswith("torch.nn.modules") and f"torch.nn.{name}"
+        return public or ("the reference" if "<" in name else name)
 
 
 @dataclass(frozen=True)
@@ -72,7 +89,7 @@ class Drawn:
         example, comparison = self.example, self.comparison
         return (
             example.resize(tuple(comparison.arguments)),
-            {name: example.resize_option(value) for name, value in comparison.options.items()},
+            example.resize_options(comparison.options),
             (comparison.training is not False) != example.other_mode,
         )
 
@@ -110,6 +127,9 @@ def draw(comparison: Comparison, example: Example) -> Drawn:
         for buffer in like.buffers().values():
             if buffer.is_floating_point():  # which may be a variance or a weight
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    elif example.parameters == "zero":
+        for parameter in like.parameters().values():
+            parameter.zero_()
     inputs = tuple(
         draw_inputs(example, comparison.inputs, generator, comparison.device) for _ in range(2)
     )

@@ -74,6 +74,8 @@ class Subject:
         made: the module, function class or object itself.
     """
 
+    contract = "formula"  # the default for subjects of this kind
+
     def __init__(self, made: Any) -> None:
         self.made = made
         self.names: list[str] = []  # the reference's, where the subject's are others
@@ -125,6 +127,8 @@ class _Module(Subject):
 
 
 class _Minifw(_Module):
+    contract = "minifw"
+
     def forward(self, *inputs: Any) -> tuple[Any, ...]:
         return as_tuple(self.made(*inputs))
 
@@ -141,6 +145,8 @@ def _leaf(value: Any) -> Any:
 
 class _Torch(_Module):
     """A module of torch.nn; its backward pass is autograd's, or its own within autograd."""
+
+    contract = "torch"
 
     def __init__(self, made: Any) -> None:
         super().__init__(made)

@@ -1,6 +1,7 @@
 """Verdicts: what is said of one tensor, and on what evidence."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,6 +13,7 @@ from torch import Tensor
 from minifw.testing.example import Example
 
 __all__ = [
+    "LABEL",
     "POWER_AT",
     "ROUGHEST",
     "Status",
@@ -42,6 +44,13 @@ FLOOR_ULP, FLOOR_EPS = 2.0, 1.0
 # In float64 there is nothing more exact to measure PyTorch's own error against. This is some
 # thousand roundings, and far below any error of a formula.
 FLOAT64 = 1e-12
+EPS64 = 2.0**-52
+
+
+# Which of several calls a tensor is of, and its name.
+LABEL = re.compile(
+    r"^((?:\d+|first|second|inner|outer|dropped|again|(?:frozen|alone|without)-[^.]*)[.])?(.+)$"
+)
 
 
 class Status(StrEnum):
@@ -71,6 +80,7 @@ class Verdict:
         status: see :class:`Status`.
         reason: in words, for every status but PASSED.
         check: name of the check.
+        clause: key of :data:`minifw.testing.clause.CLAUSES` that the check is of.
         example: what was drawn and done.
         absolute: largest distance from the exact result.
         relative: the same, divided by the largest entry of the exact result.
@@ -89,6 +99,7 @@ class Verdict:
     status: Status
     reason: str = ""
     check: str = ""
+    clause: str = "derivative"
     example: Example = Example()  # noqa: RUF009 -- it is frozen
     absolute: float = 0.0
     relative: float = 0.0
@@ -99,6 +110,15 @@ class Verdict:
     actual: float = math.nan
     expected: float = math.nan
     power: float = math.nan
+
+    def __str__(self) -> str:
+        place = f"{list(self.where)}" if self.where else ""
+        values = f"; got {self.actual:.9g}, expected {self.expected:.9g}" if place else ""
+        check = f", {self.check}" if self.check else ""
+        tensor = self.tensor or "call"
+        return (
+            f"{self.status} {tensor}{place} in {self.example.dtype}{check}: {self.reason}{values}"
+        )
 
     @property
     def share(self) -> float:
@@ -141,11 +161,11 @@ def judge(
     actual: Tensor | None,
     expected: Tensor,
     exact: Tensor,
-    moved: Iterable[Tensor],
+    perturbed_inputs: Iterable[Tensor],
     cotangent: float,
-    shaken: Iterable[Tensor] = (),
-    rough: Iterable[Tensor] = (),
-    thorough: bool = False,
+    perturbed_intermediates: Iterable[Tensor] = (),
+    subject_rounding: Iterable[Tensor] = (),
+    measure_power: bool = False,
 ) -> Verdict:
     """Judge one tensor.
 
@@ -154,13 +174,14 @@ def judge(
         actual: what the subject made; None for nothing, which counts as zeros in a gradient.
         expected: what the reference makes, in the same dtype.
         exact: what the reference makes of the same numbers in float64.
-        moved: what it makes in float64 of numbers moved by one ULP of that dtype.
+        perturbed_inputs: what it makes in float64 of numbers moved by one ULP of that dtype.
         cotangent: the largest entry of the cotangents.
-        shaken: what it makes in float64 if what it computes on the way is moved too.
-        rough: the exact result, off by as much as the subject's in float64 is if what the subject
-            computes on the way is moved.
-        thorough: whether ``shaken`` and ``rough`` are all that could ever excuse the subject, so
-            that the power is known.
+        perturbed_intermediates: what it makes in float64 if what it computes on the way is
+            moved too.
+        subject_rounding: the exact result, off by as much as the subject's in float64 is if what
+            the subject computes on the way is moved.
+        measure_power: whether ``perturbed_intermediates`` and ``subject_rounding`` are all that
+            could ever excuse the subject, so that the power is known.
     """
     if actual is None:
         if not name.endswith(".grad"):
@@ -179,7 +200,17 @@ def judge(
             name, Status.FAILED, "not equal", where=where,
             actual=actual[where].item(), expected=expected[where].item(),
         )  # fmt: skip
-    return _judge_numbers(name, actual, expected, exact, moved, cotangent, shaken, rough, thorough)
+    return _judge_numbers(
+        name,
+        actual,
+        expected,
+        exact,
+        perturbed_inputs,
+        cotangent,
+        perturbed_intermediates,
+        subject_rounding,
+        measure_power,
+    )
 
 
 def _judge_numbers(
@@ -187,11 +218,11 @@ def _judge_numbers(
     actual: Tensor,
     expected: Tensor,
     exact: Tensor,
-    moved: Iterable[Tensor],
+    perturbed_inputs: Iterable[Tensor],
     cotangent: float,
-    shaken: Iterable[Tensor],
-    rough: Iterable[Tensor],
-    thorough: bool,
+    perturbed_intermediates: Iterable[Tensor],
+    subject_rounding: Iterable[Tensor],
+    measure_power: bool,
 ) -> Verdict:
     dtype = expected.dtype
     actual, expected, exact = actual.double(), expected.double(), exact.double()
@@ -213,15 +244,16 @@ def _judge_numbers(
         distances = [torch.where(finite, (o.double() - exact).abs(), zero) for o in others]
         return max(map(largest, distances), default=0.0)
 
-    own = farthest([expected, *moved])
+    own = farthest([expected, *perturbed_inputs])
     error = torch.where(finite, (actual - exact).abs(), zero)
     top = largest(torch.where(finite, exact, zero))
     unit = ulp(top, dtype)
     size = max(top, cotangent) if name.endswith(".grad") else top
     floor = max(FLOOR_ULP * unit, FLOOR_EPS * torch.finfo(dtype).eps * size)
-    floor = FLOAT64 * size if dtype == torch.float64 else floor
-    explained = max(own, farthest(shaken))
-    excused = min(ROUGHEST * max(explained, unit), MULTIPLE * farthest(rough))
+    # An entry that is small because large ones cancel is right to one rounding of a number near 1.
+    floor = max(FLOAT64 * size, 4 * EPS64) if dtype == torch.float64 else floor
+    explained = max(own, farthest(perturbed_intermediates))
+    excused = min(ROUGHEST * max(explained, unit), MULTIPLE * farthest(subject_rounding))
     bound = max(MULTIPLE * own, explained, excused) + floor
     place = torch.unravel_index(error.argmax(), error.shape)
     where = tuple(int(index) for index in place)
@@ -251,5 +283,5 @@ def _judge_numbers(
         where=where,
         actual=actual[where].item(),
         expected=exact[where].item(),
-        power=found.double().mean().item() if thorough else math.nan,
+        power=found.double().mean().item() if measure_power else math.nan,
     )
