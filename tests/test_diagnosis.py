@@ -654,7 +654,7 @@ def odd_tensors() -> list[Tensor]:
 def test_raises_nothing(index: int) -> None:
     actual, others = odd_tensors()[index], odd_tensors()
     for expected in others:
-        for other in others:
+        for other in others[index % 3 :: 3]:
             for name in ("input.0.grad", "output"):
                 said = _diagnose(
                     name, actual, expected, [other, expected], [other], other, 0.0, other
