@@ -183,7 +183,7 @@ class _Verification:
     def verdicts(self) -> Iterator[Verdict]:
         """Of all clauses."""
         expected = self._expected([self.lr])
-        way, rates = self._find(expected)
+        way, rates = self._find()
         self.runs += 1
         found = self._judge(rates, [self.lr], "rate", "rates")
         yield found
@@ -326,7 +326,7 @@ class _Verification:
             rates.append([lr])
         return rates
 
-    def _find(self, expected: Rates) -> tuple[Callable[[Sequence[float]], Rates], Rates]:
+    def _find(self) -> tuple[Callable[[Sequence[float]], Rates], Rates]:
         """The first way that works, and its rates; of several, one that agrees."""
         worked = []
         refusals = []
@@ -341,7 +341,7 @@ class _Verification:
             raise UsageError(f"no way of calling the schedule works ({'; '.join(refusals)})")
         agrees = [w for w in worked if self._judge(w[2], [self.lr], "", "").status == "PASSED"]
         # Else one whose rate changes says more.
-        changes = [w for w in worked if w[2][0] != w[2][-1] or expected[0] == expected[-1]]
+        changes = [w for w in worked if any(row != w[2][0] for row in w[2])]
         note, way, rates = (agrees or changes or worked)[0]
         self.notes.insert(0, note)
         return way, rates
