@@ -248,14 +248,13 @@ class _Verification:
     def _with_optimizer(
         self,
         lrs: Sequence[float],
-        read: Callable[[Any, Any], list[float]] = lambda _, optimizer: [
-            float(group["lr"]) for group in optimizer.param_groups
-        ],
+        read: Callable[[Any, Any], list[float]] | None = None,
     ) -> Rates:
         schedule, optimizer = self._made_with_optimizer(lrs)
         rates = []
         for _ in range(self.epochs + 1):
-            rates.append(read(schedule, optimizer))
+            seen = read(schedule, optimizer) if read else [g["lr"] for g in optimizer.param_groups]
+            rates.append([float(rate) for rate in seen])
             optimizer.step()
             schedule.step()
         return rates

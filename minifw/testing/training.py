@@ -429,7 +429,7 @@ class _Trial:
         return self._gradient(expected, gradients) or self._update(fresh)
 
     def _gradient(
-        self, expected: Mapping[str, Tensor], moved: Sequence[Mapping[str, Tensor]]
+        self, expected: dict[str, Tensor], moved: Sequence[dict[str, Tensor]]
     ) -> Verdict | None:
         """The first wrong gradient as a backward pass goes, from the last to the first."""
         if self.gradients is None:
