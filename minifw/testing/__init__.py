@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from minifw.testing.optimizers import verify_optimizer
     from minifw.testing.report import Report
     from minifw.testing.schedules import verify_schedule
-    from minifw.testing.subject import Adapter, UsageError
+    from minifw.testing.subjects import Adapter, UsageError
     from minifw.testing.verdict import Status, Verdict
     from minifw.testing.verify import verify
 
@@ -34,7 +34,7 @@ __all__ = [
 
 # Imported when first used, as in minifw itself: the pytest plugin lies beside them.
 _MODULES = {
-    "Adapter": "subject", "Report": "report", "Status": "verdict", "UsageError": "subject",
+    "Adapter": "subjects", "Report": "report", "Status": "verdict", "UsageError": "subjects",
     "Verdict": "verdict", "verify": "verify", "verify_optimizer": "optimizers",
     "verify_schedule": "schedules",
 }  # fmt: skip

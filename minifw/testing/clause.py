@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from minifw.testing.example import Example
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 
 __all__ = ["CLAUSES", "CONTRACTS", "Clause", "clause_of", "deciding", "known"]
 
@@ -100,7 +100,14 @@ def clause_of(example: Example, base: str) -> str:
         example: what is drawn and done.
         base: the dtype of the question about the derivative.
     """
-    steps = {"accumulated": "accumulation", "frozen": "partial-gradients", "once": ""}
+    steps = {
+        "accumulated": "accumulation",
+        **dict.fromkeys(("frozen", "frozen each", "input frozen"), "partial-gradients"),
+        **dict.fromkeys(("again", "changed weights", "other sizes", "modes", "refilled"), "life"),
+        **dict.fromkeys(("no grad", "inference mode"), "modes"),
+        "same tensor": "layouts",
+        "differentiated twice": "higher-order",
+    }
     plain = Example()
     tried = (
         (steps.get(example.steps, "call-order"), example.steps != plain.steps),

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from minifw.testing.clause import CLAUSES, Clause
 from minifw.testing.cross_check import Testimony
-from minifw.testing.verdict import Status, Verdict, failures, nearer, overall
+from minifw.testing.verdict import LABEL, Status, Verdict, failures, nearer, overall
 
 __all__ = ["ClauseResult", "Report"]
 
@@ -122,7 +121,7 @@ class Report:
             if verdict.clause in self.deciding and (
                 verdict.tensor or verdict.status in (Status.FAILED, Status.ERROR)
             ):
-                tensor = re.sub("^(first|second|inner|outer)[.]", "", verdict.tensor)
+                tensor = LABEL.sub(r"\2", verdict.tensor)
                 # Different faults of a call are different things.
                 place = (tensor, key(verdict) if tensor else verdict.reason)
                 groups.setdefault(place, []).append(replace(verdict, tensor=tensor))

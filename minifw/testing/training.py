@@ -48,7 +48,7 @@ from minifw.testing.case import seeded
 from minifw.testing.check import first_line
 from minifw.testing.optimizer_subjects import calling
 from minifw.testing.optimizers import mover
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 from minifw.testing.verdict import Status, Verdict
 
 __all__ = ["Lockstep", "Shim", "distances", "lockstep", "move_weights", "race"]
