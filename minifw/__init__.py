@@ -8,7 +8,7 @@ from minifw import callbacks, data, metrics, nn, optim
 from minifw.callbacks import EarlyStopping
 from minifw.checkpoint import load, save
 from minifw.metrics import accuracy
-from minifw.nn.rule import no_grad
+from minifw.nn.tape import no_grad
 from minifw.run import History
 from minifw.stacking import stack, unstack
 from minifw.training import evaluate, fit, train_step

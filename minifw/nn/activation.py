@@ -55,7 +55,7 @@ def sigmoid(input: Tensor) -> tuple[Tensor, Pullback]:
     return output, pullback
 
 
-class Activation(Module):
+class Activation(Module, capturable=True):
     """An element-wise function from two functions of the user: itself and its derivative.
 
     >>> square = Activation(torch.square, lambda x: 2 * x)
@@ -105,7 +105,7 @@ class Activation(Module):
         return activation(input, self.function, self.derivative)
 
 
-class Tanh(Module):
+class Tanh(Module, capturable=True):
     """Hyperbolic tangent, elementwise.
 
     Shape: input and output (\\*), any shape.
@@ -117,7 +117,7 @@ class Tanh(Module):
         return tanh(input)
 
 
-class Sigmoid(Module):
+class Sigmoid(Module, capturable=True):
     """1 / (1 + exp(-x)), elementwise.
 
     Shape: input and output (\\*), any shape.

@@ -1,6 +1,6 @@
 """BatchNorm1d: normalization of each channel over a batch, with running statistics."""
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from minifw.nn.module import Module
 from minifw.nn.normalization import moments_over, normalize
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import ALL, Grads, Needs, Pullback, parametric_rule
+from minifw.nn.rule import Pullback, parametric_rule
 
 __all__ = ["BatchNorm1d", "batch_norm"]
 
@@ -73,34 +73,7 @@ def batch_norm(
     return normalize(input, moments, over if training else None, weight, bias, over, eps)
 
 
-def _batch_norm_of_members(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, **options: Any
-) -> tuple[Tensor, Pullback]:
-    """:func:`batch_norm` of a stack (S, N, C, \\*): the channels of its members side by side."""
-
-    def fold(tensor: Tensor) -> Tensor:
-        return tensor.transpose(0, 1).flatten(1, 2)
-
-    def unfold(tensor: Tensor) -> Tensor:
-        channels = (input.shape[0], input.shape[2])
-        return tensor.reshape(len(tensor), *channels, *tensor.shape[2:]).transpose(0, 1)
-
-    for name, value in {"weight": weight, "bias": bias, **options}.items():
-        # Views, so that the running moments change with theirs.
-        options[name] = value.view(-1) if isinstance(value, Tensor) else value
-    output, pullback_folded = batch_norm(fold(input), **options)
-
-    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
-        grad_input, *grads = pullback_folded(fold(grad_output), needs_input_grad)
-        return (
-            None if grad_input is None else unfold(grad_input),
-            *[None if grad is None else grad.view(len(input), -1) for grad in grads],
-        )
-
-    return unfold(output), pullback
-
-
-class BatchNorm1d(Module):
+class BatchNorm1d(Module, capturable=True):
     """(input - mean) / sqrt(variance + eps) weight + bias, the moments those of each channel.
 
     In training the moments are those of the batch, which the gradient takes into account, and
@@ -134,6 +107,8 @@ class BatchNorm1d(Module):
     Source: Ioffe and Szegedy (2015), Batch normalization; :class:`torch.nn.BatchNorm1d`.
     """
 
+    function: Callable[..., tuple[Tensor, Pullback]] = staticmethod(batch_norm)
+    dims: tuple[int, ...] = (2, 3)  # that an input may have
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -166,7 +141,7 @@ class BatchNorm1d(Module):
         )
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
-        if input.dim() - bool(self.members) not in (2, 3):
+        if input.dim() not in self.dims:
             raise ValueError(
                 f"expected 2D or 3D input, (N, {self.num_features}) or "
                 f"(N, {self.num_features}, L), got shape {list(input.shape)}"
@@ -175,9 +150,9 @@ class BatchNorm1d(Module):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:
-                momentum = 1 / self.num_batches_tracked.max().item()  # the same in all members
+                momentum = 1 / self.num_batches_tracked.max().item()
         return parametric_rule(
-            _batch_norm_of_members if self.members else batch_norm,
+            self.function,
             input,
             self.weight,
             self.bias,

@@ -1,7 +1,5 @@
 """Binary cross-entropy, of probabilities and of logits: yes-or-no classification."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -29,21 +27,8 @@ def _check_pair(input: Tensor, target: Tensor) -> None:
         )
 
 
-def _reduce_weighted(
-    input: Tensor,
-    loss: Tensor,
-    derivative: Callable[[], Tensor],
-    weight: Tensor | None,
-    reduction: str,
-) -> tuple[Tensor, Pullback]:
-    if weight is not None:
-        loss = loss * weight.expand(input.shape)
-
-    def weighted_derivative() -> Tensor:
-        return derivative() if weight is None else derivative() * weight.expand(input.shape)
-
-    output, pullback = reduce(loss, weighted_derivative, reduction)
-    return output, lambda grad_output: pullback(grad_output).to(input.dtype)
+def _weigh(tensor: Tensor, weight: Tensor | None) -> Tensor:
+    return tensor if weight is None else tensor * weight.expand(tensor.shape)
 
 
 def binary_cross_entropy(
@@ -76,13 +61,13 @@ def binary_cross_entropy(
     one = constant(1.0, input.dtype, input.device)
     log_no, log_yes = (-input).log1p_().clamp_(min=-100), input.log().clamp_(min=-100)
     loss = (target - one).mul_(log_no).sub_(log_yes.mul_(target))
-    return _reduce_weighted(
-        input,
-        loss,
-        lambda: (input - target).div_((one - input).mul_(input).clamp_(min=1e-12)),
-        weight,
-        reduction,
-    )
+    output, pullback_reduce = reduce(_weigh(loss, weight), reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        derivative = (input - target).div_((one - input).mul_(input).clamp_(min=1e-12))
+        return _weigh(derivative, weight) * pullback_reduce(grad_output)
+
+    return output, pullback
 
 
 def binary_cross_entropy_with_logits(
@@ -112,12 +97,16 @@ def binary_cross_entropy_with_logits(
     total = 1 if pos_weight is None else positive + negative
     log_sigmoid = input.clamp(max=0) - torch.log1p(torch.exp(-input.abs()))
     loss = negative * input - log_sigmoid * total
-    return _reduce_weighted(
-        input, loss, lambda: torch.sigmoid(input) * total - positive, weight, reduction
-    )
+    output, pullback_reduce = reduce(_weigh(loss, weight), reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        derivative = _weigh(torch.sigmoid(input) * total - positive, weight)
+        return (derivative * pullback_reduce(grad_output)).to(input.dtype)
+
+    return output, pullback
 
 
-class BCELoss(Loss):
+class BCELoss(Loss, capturable=True):
     """Binary cross-entropy -(t log x + (1 - t) log(1 - x)) of probabilities x.
 
     Args:
@@ -139,7 +128,7 @@ class BCELoss(Loss):
         return binary_cross_entropy(input, target, self.weight, reduction)
 
 
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(Loss, capturable=True):
     """Binary cross-entropy -(p t log s(x) + (1 - t) log(1 - s(x))) of logits x, s the sigmoid.
 
     Args:

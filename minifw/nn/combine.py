@@ -71,7 +71,7 @@ def concatenate(*inputs: Tensor, dim: int = 0) -> tuple[Tensor, Pullback]:
     return output, pullback
 
 
-class Add(Module):
+class Add(Module, capturable=True):
     """Sum of any number of inputs, ``add(x, y, ...)``, broadcast.
 
     Shape: inputs (\\*), that can be broadcast; output: the shape that they are broadcast to.
@@ -83,7 +83,7 @@ class Add(Module):
         return add(*inputs)
 
 
-class Multiply(Module):
+class Multiply(Module, capturable=True):
     """Elementwise product of any number of inputs, ``multiply(x, y, ...)``, broadcast.
 
     Shape: inputs (\\*), that can be broadcast; output: the shape that they are broadcast to.
@@ -95,7 +95,7 @@ class Multiply(Module):
         return multiply(*inputs)
 
 
-class Concatenate(Module):
+class Concatenate(Module, capturable=True):
     """Any number of inputs, ``concatenate(x, y, ...)``, one after the other along a dimension.
 
     Args:
@@ -116,7 +116,7 @@ class Concatenate(Module):
         return f"dim={self.dim}"
 
 
-class Residual(Module):
+class Residual(Module, capturable=True):
     """input + module(input): a block that learns what to add to its input.
 
     Args:

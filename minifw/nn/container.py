@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from minifw.nn.module import Module
-from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, forward_pass, not_differentiated
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, not_differentiated
+from minifw.nn.tape import forward_pass
 
 __all__ = ["ModuleList", "Sequential"]
 
 
-class _Ordered(Module):
+class _Ordered(Module, capturable=True):
     """Modules that are also reached by their place, as in a list."""
 
     def _place(self, name: str, module: object) -> None:
@@ -21,7 +22,7 @@ class _Ordered(Module):
         setattr(self, name, module)
 
     def _renumber(self, modules: Iterable[object]) -> None:
-        for name, _ in list(self._child_places()):
+        for name, _ in list(self._assigned()):
             delattr(self, name)
         for place, module in enumerate(modules):
             self._place(str(place), module)
@@ -45,7 +46,7 @@ class _Ordered(Module):
         return self
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._place([name for name, _ in self._child_places()][index], module)
+        self._place([name for name, _ in self._assigned()][index], module)
 
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self)
@@ -53,13 +54,13 @@ class _Ordered(Module):
         self._renumber(modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self._child_places())
+        return (module for _, module in self._assigned())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-class ModuleList(_Ordered):
+class ModuleList(_Ordered, capturable=True):
     """Modules in a list, for a ``forward`` that calls them as it likes.
 
     Indexing, slicing, iteration and ``len`` are those of a list; names in the state_dict are the
@@ -81,7 +82,7 @@ class ModuleList(_Ordered):
         return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
 
 
-class Sequential(_Ordered):
+class Sequential(_Ordered, capturable=True):
     """Call modules one after the other, each on the output of the one before.
 
     Args:
@@ -102,7 +103,7 @@ class Sequential(_Ordered):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return Sequential(dict(list(self._child_places())[index]))
+            return Sequential(dict(list(self._assigned())[index]))
         return list(self)[index]
 
     def forward(self, input: Any) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minifw.nn.loss import Loss, check_reduction
+from minifw.nn.loss import Loss, reduce
 from minifw.nn.rule import Pullback, constant
 from minifw.nn.softmax import log_softmax
 
@@ -66,17 +66,6 @@ def _choose(
     return ignored, factors, classes.view(expected).unsqueeze(dim)
 
 
-def _reduce_weighted(
-    loss: Tensor, total: Tensor | float, reduction: str
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The losses reduced, "mean" as their sum over ``total``, and the pullback to each of them."""
-    check_reduction(reduction)
-    if reduction == "mean":
-        count = total if isinstance(total, Tensor) else constant(total, loss.dtype, loss.device)
-        return loss.sum() / count, lambda grad_output: grad_output / count
-    return loss.sum() if reduction == "sum" else loss, lambda grad_output: grad_output
-
-
 def _nll(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
@@ -88,8 +77,8 @@ def _nll(
         loss = loss * factors
     if ignored is not None:
         loss = loss.masked_fill(ignored, 0)  # even of a loss that is infinite
-    total = target.numel() if factors is None else factors.sum()
-    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+    total = None if factors is None else factors.sum()
+    output, pullback_reduce = reduce(loss, reduction, total)
 
     def pullback(grad_output: Tensor) -> Tensor:
         grad = pullback_reduce(grad_output)
@@ -178,7 +167,7 @@ def cross_entropy(
 
         return output, pullback_nll
 
-    classes, ignored = input.shape[dim], None
+    classes, ignored, total = input.shape[dim], None, None
     weights: Tensor | float = 1.0
     if weight is not None:
         _check_weight(weight, input)
@@ -197,7 +186,6 @@ def cross_entropy(
             else target
         )
         soft = soft * weights
-        total: Tensor | float = input.numel() / max(classes, 1)
     else:
         ignored, factors, places = _choose(input, target, weight, ignore_index)
         if factors is None:
@@ -208,7 +196,7 @@ def cross_entropy(
     loss = -(log_probabilities * soft).sum(dim)
     if ignored is not None:
         loss = loss.masked_fill(ignored.view(loss.shape), 0)
-    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+    output, pullback_reduce = reduce(loss, reduction, total)
 
     def pullback(grad_output: Tensor) -> Tensor:
         grad = pullback_reduce(grad_output)
@@ -220,18 +208,7 @@ def cross_entropy(
     return output, pullback
 
 
-class _OfClasses(Loss):
-    """Base class of the losses of classes, some of which may be ignored."""
-
-    ignore_index: int
-
-    def count(self, target: Tensor, losses: Tensor) -> Tensor | int:
-        if target.is_floating_point():
-            return losses.shape[1]
-        return torch.ne(target, self.ignore_index).flatten(1).sum(1)
-
-
-class NLLLoss(_OfClasses):
+class NLLLoss(Loss, capturable=True):
     """-w_t x_t of log-probabilities x and the target class t.
 
     Args:
@@ -259,7 +236,7 @@ class NLLLoss(_OfClasses):
         return nll_loss(input, target, self.weight, self.ignore_index, reduction)
 
 
-class CrossEntropyLoss(_OfClasses):
+class CrossEntropyLoss(Loss, capturable=True):
     """-sum_c w_c q_c log p_c, with p the softmax of the input and q the target's probabilities.
 
     Args:

@@ -124,7 +124,7 @@ def layer_norm(
     return output.view(input.shape), pullback
 
 
-class LayerNorm(Module):
+class LayerNorm(Module, capturable=True):
     """(input - mean) / sqrt(variance + eps) weight + bias, the moments those of each sample.
 
     Args:

@@ -114,7 +114,7 @@ def silu(input: Tensor) -> tuple[Tensor, Pullback]:
     return input * sigmoid, lambda grad: grad * sigmoid * (1 + input * (1 - sigmoid))
 
 
-class ReLU(Module):
+class ReLU(Module, capturable=True):
     """max(x, 0), elementwise.
 
     Args:
@@ -132,7 +132,7 @@ class ReLU(Module):
         return relu(input)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Module, capturable=True):
     """x where x > 0, else negative_slope x, elementwise.
 
     Args:
@@ -155,7 +155,7 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
 
-class ELU(Module):
+class ELU(Module, capturable=True):
     """x where x > 0, else alpha (exp(x) - 1), elementwise.
 
     Args:
@@ -179,7 +179,7 @@ class ELU(Module):
         return f"alpha={self.alpha}"
 
 
-class Softplus(Module):
+class Softplus(Module, capturable=True):
     """log(1 + exp(beta x)) / beta, elementwise; x itself where beta x > threshold.
 
     Args:
@@ -202,7 +202,7 @@ class Softplus(Module):
         return f"beta={self.beta}, threshold={self.threshold}"
 
 
-class GELU(Module):
+class GELU(Module, capturable=True):
     """x P(x), elementwise, with P the distribution function of N(0, 1).
 
     Args:
@@ -223,7 +223,7 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class SiLU(Module):
+class SiLU(Module, capturable=True):
     """x / (1 + exp(-x)), elementwise.
 
     Args:

@@ -20,7 +20,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> tuple[Tenso
     return input.flatten(start_dim, end_dim), lambda grad: grad.reshape(input.shape)
 
 
-class Identity(Module):
+class Identity(Module, capturable=True):
     """The input itself.
 
     Args:
@@ -38,7 +38,7 @@ class Identity(Module):
         return input, lambda grad_output: grad_output
 
 
-class Flatten(Module):
+class Flatten(Module, capturable=True):
     """One dimension in place of those from start_dim to end_dim.
 
     Args:

@@ -57,7 +57,7 @@ def log_softmax(input: Tensor, dim: int | None = None) -> tuple[Tensor, Pullback
     return output, pullback
 
 
-class Softmax(Module):
+class Softmax(Module, capturable=True):
     """exp(x) / sum exp(x), the sum along a dimension.
 
     Args:
@@ -79,7 +79,7 @@ class Softmax(Module):
         return f"dim={self.dim}"
 
 
-class LogSoftmax(Module):
+class LogSoftmax(Module, capturable=True):
     """x - log sum exp(x), the sum along a dimension.
 
     Args:

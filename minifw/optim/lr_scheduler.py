@@ -24,7 +24,7 @@ class LRScheduler:
 
     Args:
         optimizer: the optimizer whose "lr" it sets, at once for epoch 0.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
+        last_epoch: epoch to resume after; -1 to start. Default: -1.
 
     Attributes:
         base_lrs (list[float]): the initial learning rate of each parameter group.
@@ -83,11 +83,9 @@ class ConstantLR(LRScheduler):
     """lr = initial lr * factor before epoch ``total_iters``, and the initial lr from there on.
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         factor: in [0, 1]. Default: 1 / 3.
         total_iters: epoch from which on the factor is 1. With 0 it always is, as the formula says;
             torch then stays at the factor. Default: 5.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: factor is not in [0, 1].
@@ -115,9 +113,7 @@ class LambdaLR(LRScheduler):
     """lr = initial lr * lr_lambda(epoch).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         lr_lambda: factor for an epoch, or a list of such functions, one a parameter group.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: there are not as many functions as groups.
@@ -163,10 +159,8 @@ class StepLR(LRScheduler):
     """lr = initial lr * gamma^floor(epoch / step_size).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         step_size: epochs between two falls.
         gamma: factor of a fall. Default: 0.1.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: step_size is below 1.
@@ -190,10 +184,8 @@ class MultiStepLR(LRScheduler):
     """lr = initial lr * gamma^(number of milestones reached).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         milestones: epochs at which the learning rate falls; one given twice counts twice.
         gamma: factor of a fall. Default: 0.1.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Source: report 002; :class:`torch.optim.lr_scheduler.MultiStepLR`.
     """
@@ -226,9 +218,7 @@ class ExponentialLR(LRScheduler):
     """lr = initial lr * gamma^epoch.
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         gamma: factor of an epoch.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Source: report 004; :class:`torch.optim.lr_scheduler.ExponentialLR`.
     """
@@ -248,9 +238,7 @@ class InverseTimeLR(LRScheduler):
     ``LambdaLR(optimizer, lambda epoch: 1 / (1 + decay * epoch))``.
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         decay: 1 / the epoch at which half of the learning rate is left.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: decay is negative.
@@ -273,10 +261,8 @@ class CosineAnnealingLR(LRScheduler):
     It falls for T_max epochs, then rises for as many, and so on (Loshchilov and Hutter, 2017).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         T_max: epochs from the largest to the smallest learning rate.
         eta_min: the smallest learning rate. Default: 0.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: T_max is below 1.

@@ -29,6 +29,9 @@ class Optimizer:
     """Base class of the optimizers; a subclass defines :meth:`update`, and :meth:`check`.
 
     Args:
+        keeps_grads: keyword of the class statement, ``class SGD(Optimizer, keeps_grads=False)``:
+            whether ``update`` may keep a gradient that it was given. If not, gradients of captured
+            steps need no copy. It holds for this class alone, not for subclasses. Default: True.
         params: the parameters to train, or groups of them: dicts of "params" and of the settings
             in which a group differs from the others.
         defaults: the settings of a group that has none of its own.
@@ -44,6 +47,11 @@ class Optimizer:
 
     Source: :class:`torch.optim.Optimizer`.
     """
+
+    _keeps_grads = True
+
+    def __init_subclass__(cls, keeps_grads: bool = True) -> None:
+        cls._keeps_grads = keeps_grads
 
     def __init__(
         self, params: Iterable[Parameter] | Iterable[dict[str, Any]], defaults: dict[str, Any]
@@ -116,15 +124,13 @@ class Optimizer:
             What ``closure`` returned, the loss.
         """
         loss = None if closure is None else closure()
-        # Ours keep no gradient, so that one that is only lent to them need not be copied.
-        ours = type(self).update.__module__.startswith("minifw.optim.")
         for group in self.param_groups:
             trained, params, grads = [], [], []
             for parameter in group["params"]:
                 if parameter.requires_grad and parameter._grad is not None:
                     trained.append(parameter)
                     params.append(parameter.data)
-                    grads.append(parameter._grad if ours else parameter.grad)
+                    grads.append(parameter.grad if self._keeps_grads else parameter._grad)
             if trained:
                 if group.get("maximize"):
                     grads = list(torch._foreach_neg(grads))
@@ -146,10 +152,7 @@ class Optimizer:
         """Reset the gradients to None, or to zeros."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if set_to_none:
-                    parameter._grad = None
-                elif parameter.grad is not None:
-                    parameter.grad = torch.zeros_like(parameter.grad)
+                parameter.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and state in torch's format, parameters by number; shared, not copied."""

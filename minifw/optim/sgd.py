@@ -12,7 +12,7 @@ from minifw.optim.optimizer import Group, Optimizer, Parameters, Tensors, expect
 __all__ = ["SGD"]
 
 
-class SGD(Optimizer):
+class SGD(Optimizer, keeps_grads=False):
     """Stochastic gradient descent, with momentum if asked for.
 
     For each parameter p with gradient g, and the buffer b if there is momentum::
