@@ -21,15 +21,7 @@ from minifw.nn.batch_norm import batch_norm
 from minifw.nn.dropout import dropout
 from minifw.nn.linear import check_input
 from minifw.nn.loss import Loss, reduce
-from minifw.nn.rule import (
-    ALL,
-    NOT_DIFFERENTIATED,
-    Grads,
-    Needs,
-    Pullback,
-    constant,
-    parametric_rule,
-)
+from minifw.nn.rule import ALL, NOT_DIFFERENTIATED, Needs, Pullback, constant, parametric_rule
 from minifw.run import Callback, History, Run
 
 __all__ = ["stack", "unstack"]
@@ -277,7 +269,7 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor,
     else:
         output = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
 
-    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> tuple[Tensor | None, ...]:
         grad = grad_output if input.dim() == 3 else grad_output.reshape(output.shape)
         return (
             torch.bmm(grad, weight).view(input.shape) if needs_input_grad[0] else None,
@@ -310,7 +302,7 @@ def _batch_norm(
         options[name] = value.view(-1) if isinstance(value, Tensor) else value
     output, pullback_folded = batch_norm(fold(input), **options)
 
-    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> tuple[Tensor | None, ...]:
         grad_input, *grads = pullback_folded(fold(grad_output), needs_input_grad)
         return (
             None if grad_input is None else unfold(grad_input),

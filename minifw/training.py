@@ -136,9 +136,9 @@ def fit(
         train_step, no_grad: those of another framework with the same surface. Default: minifw's.
 
     Returns:
-        The history, one row an epoch: "epoch" from 1; "seconds" of its training steps; "loss", the
-        mean over the samples of the training losses; "validation_loss" with validation data;
-        "train_NAME" and "validation_NAME" for each metric.
+        A row an epoch, with "epoch" from 1, "seconds" of its training steps, "loss" averaged over
+        the samples during training, "validation_loss" with validation data, and "train_NAME" and
+        "validation_NAME" for each metric.
 
     Raises:
         ValueError: epochs, batch_size or accumulate is below 1; :func:`minifw.data.batches` refuses
