@@ -1,1 +1,5 @@
-"""The harness: runs the recipes on both frameworks, and measures, tabulates and draws them."""
+"""The harness of minifw: comparisons, timings, tables and pictures; used from a clone."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]  # of the clone

@@ -11,11 +11,8 @@ from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import tables
-from bench.accuracy import MARGIN, accuracy_statistics
-from bench.baseline import BaselineError, changes, read_baseline, readable_changes, slower
-from bench.cluster import ClusterError
-from bench.command_line import (
+from bench.accuracy.statistics import MARGIN, accuracy_statistics
+from bench.cli.command_line import (
     Parser,
     at_least,
     consoles,
@@ -26,15 +23,24 @@ from bench.command_line import (
     progress_bar,
     show,
 )
-from bench.comparison import Comparison
-from bench.output import OutputFolderError, check_writable, markdown, records
+from bench.cli.files import OutputFolderError, check_writable, markdown, records
+from bench.cli.provenance import provenance
+from bench.comparison.baseline import (
+    BaselineError,
+    changes,
+    read_baseline,
+    readable_changes,
+    slower,
+)
+from bench.comparison.result import Comparison
 from bench.page.files import UnreadableFileError
-from bench.provenance import provenance
 from bench.report import write_report
-from bench.resume import resume
-from bench.speed import SIZED, TIMED, step_memory, summarize_speed, time_recipe
-from bench.store import FILE, History, HistoryError
-from bench.sweep import STACK, Settings, Task
+from bench.runs import tables
+from bench.runs.cluster import ClusterError
+from bench.runs.resume import resume
+from bench.runs.store import FILE, History, HistoryError
+from bench.runs.sweep import STACK, Settings, Task
+from bench.timing.recipes import SIZED, TIMED, step_memory, summarize_speed, time_recipe
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe
 from reference.run import INITIALIZATIONS

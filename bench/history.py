@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.command_line import Parser, consoles, show
-from bench.output import OutputFolderError, check_writable, records, write_files
-from bench.store import FILE, History, HistoryError
+from bench.cli.command_line import Parser, consoles, show
+from bench.cli.files import OutputFolderError, check_writable, records, write_files
+from bench.runs.store import FILE, History, HistoryError
 
 __all__ = ["main"]
 

@@ -15,11 +15,11 @@ import torch
 from joblib import Parallel, delayed
 
 from bench import figures
-from bench import initialization_tables as tables
-from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
-from bench.output import OutputFolderError, check_writable, markdown, records, write_files
-from bench.provenance import provenance
-from bench.sweep import STACK
+from bench.accuracy import initialization as tables
+from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
+from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
+from bench.cli.provenance import provenance
+from bench.runs.sweep import STACK
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe, default_uniform
 from reference.run import fit_stacked, prepare

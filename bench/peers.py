@@ -18,9 +18,17 @@ import pandas as pd
 from rich.console import Console
 
 from bench import figures
-from bench.command_line import Parser, at_least, consoles, cores, positive, progress_bar, show
-from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
-from bench.peer_tables import (
+from bench.cli.command_line import Parser, at_least, consoles, cores, positive, progress_bar, show
+from bench.cli.files import (
+    Content,
+    OutputFolderError,
+    check_writable,
+    markdown,
+    records,
+    write_files,
+)
+from bench.timing.interleave import in_fresh_process
+from bench.timing.peer_tables import (
     IMPORT,
     MEMORY,
     claim,
@@ -30,7 +38,7 @@ from bench.peer_tables import (
     readable_stacks,
     summarize,
 )
-from bench.peer_timing import (
+from bench.timing.peers import (
     BASELINE,
     TOLERANCE,
     VERIFIED_EPOCHS,
@@ -39,7 +47,6 @@ from bench.peer_timing import (
     measure,
     peer_memory,
 )
-from bench.timing import in_fresh_process
 from reference.jobs import disk_job, stacked_disk_job, wide_job
 from reference.peers import PEERS, Peer
 from reference.stacked_peers import STACKED_PEERS
@@ -158,7 +165,7 @@ class Results:
     """All that was measured.
 
     Attributes:
-        turns: as :func:`bench.peer_tables.summarize` takes them.
+        turns: as :func:`bench.timing.peer_tables.summarize` takes them.
         failures: by setting and peer, why a peer has no time.
         memory: peak bytes of the wide network, by peer.
         imports: milliseconds that importing minifw took, in each process.

@@ -16,10 +16,17 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bench.command_line import Parser, at_least, consoles, progress_bar, show
-from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
-from bench.recording import record_calls, record_operations
-from bench.timing import in_fresh_process, interleave
+from bench.cli.command_line import Parser, at_least, consoles, progress_bar, show
+from bench.cli.files import (
+    Content,
+    OutputFolderError,
+    check_writable,
+    markdown,
+    records,
+    write_files,
+)
+from bench.timing.dispatched_calls import record_calls, record_operations
+from bench.timing.interleave import in_fresh_process, interleave
 from minifw.data import batches
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES

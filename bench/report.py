@@ -8,8 +8,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
-from bench.command_line import Parser, progress_bar
-from bench.output import OutputFolderError, check_writable, write_files
+from bench import ROOT
+from bench.cli.command_line import Parser, progress_bar
+from bench.cli.files import OutputFolderError, check_writable, write_files
 from bench.page.files import NoRowsError, UnreadableFileError, read_json
 from bench.page.parts import PARTS
 from bench.page.summary import summary
@@ -62,7 +63,7 @@ def write_report(folder: Path) -> None:
         )
     comparison = folder / "comparison.json"
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(ROOT / "bench" / "page" / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -18,11 +18,18 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import figures
-from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
-from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
-from bench.provenance import provenance
-from bench.scaling_timing import DISK, MEASURED, matrix_product_peak, measure
-from bench.timing import readable_ratio, readable_times, threads
+from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
+from bench.cli.files import (
+    Content,
+    OutputFolderError,
+    check_writable,
+    markdown,
+    records,
+    write_files,
+)
+from bench.cli.provenance import provenance
+from bench.timing.interleave import readable_ratio, readable_times, threads
+from bench.timing.scaling import DISK, MEASURED, matrix_product_peak, measure
 
 __all__ = ["main"]
 

@@ -13,9 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from bench.command_line import Parser, consoles, show
-from bench.equivalence.example import DTYPES
-from bench.output import Content, OutputFolderError, check_writable, markdown, records, write_files
+from bench.cli.command_line import Parser, consoles, show
+from bench.cli.files import (
+    Content,
+    OutputFolderError,
+    check_writable,
+    markdown,
+    records,
+    write_files,
+)
+from minifw.testing.example import DTYPES
 from reference.torch_changes import CHANGES
 
 __all__ = ["main", "read_versions"]

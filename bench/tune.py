@@ -14,8 +14,8 @@ import torch
 from joblib import Parallel, delayed
 from rich.console import Console
 
-from bench.command_line import Parser, at_least, consoles, cores, progress_bar, show
-from bench.output import OutputFolderError, check_writable, markdown, records, write_files
+from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
+from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
 from minifw.data import k_fold
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import POINTS, SEARCHES

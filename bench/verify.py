@@ -15,28 +15,21 @@ from joblib import Parallel, delayed
 from rich.console import Console
 
 import minifw
-from bench.command_line import Parser, at_least, consoles, cores, device, progress_bar, show
-from bench.equivalence import (
-    Comparison,
-    Report,
-    Status,
-    UsageError,
-    Verdict,
-    of_case,
-    verify_comparison,
-)
+from bench.cli.command_line import Parser, at_least, consoles, cores, device, progress_bar, show
+from bench.cli.files import OutputFolderError, check_writable, markdown, write_files
 from bench.equivalence.certificate import Certificate, certify
-from bench.equivalence.engine import check
-from bench.equivalence.example import DTYPES, Example
-from bench.equivalence.from_text import comparison_from_text
 from bench.equivalence.lockstep import lockstep
-from bench.equivalence.report import by_class, by_row
+from bench.equivalence.tables import by_class, by_row
 from bench.equivalence.units import UNITS
-from bench.equivalence.verification import CHECK_NAMES
-from bench.equivalence.witnesses import WITNESSES
-from bench.kill_matrix import KillMatrix, kill_matrix
-from bench.output import OutputFolderError, check_writable, markdown, write_files
-from reference.cases import CASES
+from bench.faults.kill_matrix import KillMatrix, kill_matrix
+from minifw.testing import Report, Status, UsageError, Verdict
+from minifw.testing.check import check
+from minifw.testing.comparison import Comparison
+from minifw.testing.cross_check import WITNESSES
+from minifw.testing.example import DTYPES, Example
+from minifw.testing.from_text import comparison_from_text
+from minifw.testing.verify import CHECK_NAMES, verify_comparison
+from reference.cases import CASES, of_case
 from reference.recipes import RECIPES
 
 __all__ = ["main"]
@@ -66,8 +59,8 @@ exit codes:
 QUICK_DTYPES = ("float64", "float32")
 # One for each kind of attack; the kill matrix says how much the others add.
 QUICK_CHECKS = {
-    *("values in float64", "values in float32", "transposed", "empty batch", "one sample"),
-    *("nan", "ties", "other mode", "two forwards, two backwards", "frozen"),
+    *("values-float64", "values-float32", "transposed", "empty-batch", "one-sample"),
+    *("nan", "ties", "other-mode", "two-forwards", "frozen"),
 }
 LOCKSTEP_EPOCHS = 20
 RUNS = [(recipe, dtype) for recipe in RECIPES for dtype in QUICK_DTYPES]
@@ -247,7 +240,7 @@ def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
 
 def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
     """A row a tensor and dtype, and the witnesses."""
-    _print_frame(out, report.table(), as_markdown)
+    _print_frame(out, pd.DataFrame(report.rows()), as_markdown)
     if report.testimonies:
         said = pd.DataFrame(testimony.as_dict() for testimony in report.testimonies)
         for witness in WITNESSES:
@@ -368,7 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.output_dir:
             _write(arguments.output_dir, reports)
             if matrix:
-                from bench.kill_results import write_kill_matrix  # which imports matplotlib
+                from bench.faults.kill_report import write_kill_matrix  # which imports matplotlib
 
                 write_kill_matrix(matrix, arguments.output_dir)
     return 0 if good else 1

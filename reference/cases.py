@@ -1,80 +1,27 @@
 """One row for each verified unit: a minifw class, its torch.nn twin, their arguments and inputs.
 
 What a row says is all that an equivalence test, a gradient check, a fuzzer or a benchmark has to
-know of a layer, so a new layer needs a row and nothing else. :mod:`bench.equivalence` reads it.
+know of a layer, so a new layer needs a row and nothing else. :mod:`minifw.testing` reads it.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+import minifw
+from minifw.testing.case import Case, Input
+from minifw.testing.comparison import Comparison
 from reference import twins
 from reference.torch_changes import lacks
 
 __all__ = [
     "CASES",
-    "Case",
-    "Input",
     "build",
-    "seeded",
+    "of_case",
 ]
-
-Domain = Literal["real", "probability", "binary", "index"]
-
-
-@dataclass(frozen=True)
-class Input:
-    """One input of a module.
-
-    Attributes:
-        shape: its shape; the leading dimension is the batch unless the case says otherwise.
-        domain: "real", normally distributed; "probability", in (0, 1); "binary", 0 or 1;
-            "index", integers below ``classes``.
-        constant: whether the module gives no gradient of it, as a loss of its target.
-        classes: for "index".
-    """
-
-    shape: tuple[int, ...]
-    domain: Domain = "real"
-    constant: bool = False
-    classes: int = 0
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row of the table.
-
-    Attributes:
-        module: name of the class in :mod:`minifw.nn`.
-        arguments: of its constructor; a case among them stands for the module that it describes.
-        inputs: what it is called on.
-        options: keyword arguments of its constructor.
-        training: the mode to run it in; None where the mode makes no difference.
-        exceptions: checks of :mod:`bench.equivalence` not to make, with the reasons.
-    """
-
-    module: str
-    arguments: tuple[Any, ...] = ()
-    inputs: tuple[Input, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    training: bool | None = None
-    exceptions: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The row in a word, unique in the table, made of constructor call, input shapes, mode."""
-        arguments = [
-            a.name if isinstance(a, Case) else getattr(a, "__name__", repr(a))
-            for a in self.arguments
-        ]
-        arguments += [f"{name}={value!r}" for name, value in self.options.items()]
-        shapes = ["x".join(map(str, i.shape)) + f":{i.domain}" for i in self.inputs]
-        mode = {True: ["train"], False: ["eval"], None: []}[self.training]
-        return "-".join([f"{self.module}({', '.join(arguments)})", *shapes, *mode])
 
 
 def _on(module: str, *shape: int, **options: Any) -> Case:
@@ -311,12 +258,26 @@ def build(case: Case, nn: ModuleType) -> Any:
     return module.train(case.training is not False)
 
 
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Context with torch's global generators seeded, and put back at its end."""
-    with torch.random.fork_rng():
-        # torch.manual_seed, where there is no CUDA, notes a stack trace for when there will be.
-        torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(seed)
-        yield
+def of_case(case: Case, nn: ModuleType = minifw.nn) -> Comparison:
+    """The comparison of a row of :data:`reference.cases.CASES`.
+
+    Args:
+        case: the row.
+        nn: namespace that the subject is built from. Default: ``minifw.nn``.
+    """
+
+    def factory(namespace: ModuleType) -> Callable[..., Any]:
+        return lambda *arguments, **options: build(
+            replace(case, arguments=arguments, options=options), namespace
+        )
+
+    return Comparison(
+        case.name,
+        factory(nn),
+        factory(torch.nn),
+        case.inputs,
+        case.arguments,
+        case.options,
+        case.training,
+        exceptions=case.exceptions,
+    )

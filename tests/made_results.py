@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench import figures
-from bench.regions import save_regions
+from bench.runs.regions import save_regions
 
 RECIPES = ("relu-mse", "dropout-bce", "softmax-residual", "early-stopping")
 SIDES = ("minifw", "pytorch")

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import torch
 
-from bench import accuracy, accuracy_tables
+from bench.accuracy import statistics, tables
 from bench.faults import FAULTS
 from reference.frameworks import MINIFW
 from reference.recipes import RECIPES
@@ -37,7 +37,7 @@ def frame(minifw, pytorch, recipe="relu-mse"):
 
 
 def compared(minifw, pytorch, margin=1.0, part="test"):
-    table = accuracy.accuracy_statistics(frame(minifw, pytorch), margin)
+    table = statistics.accuracy_statistics(frame(minifw, pytorch), margin)
     return table.set_index("part").loc[part]
 
 
@@ -56,7 +56,7 @@ def test_tost_is_that_of_statsmodels(margin, p):
 
 
 def test_interquartile_mean_drops_a_quarter_on_each_side():
-    assert accuracy.interquartile_mean(np.array([0.0, 4, 5, 6, 7, 8, 9, 100])) == 6.5
+    assert statistics.interquartile_mean(np.array([0.0, 4, 5, 6, 7, 8, 9, 100])) == 6.5
 
 
 def test_interval_is_that_of_scipy_on_skewed_values():
@@ -64,8 +64,8 @@ def test_interval_is_that_of_scipy_on_skewed_values():
     expected = scipy.stats.bootstrap(
         (values,), np.mean, method="BCa", n_resamples=100_000, rng=np.random.default_rng(6)
     ).confidence_interval
-    low, high = accuracy.mean_interval(values)
-    assert (low, high) == accuracy.mean_interval(values), "the same at every call"
+    low, high = statistics.mean_interval(values)
+    assert (low, high) == statistics.mean_interval(values), "the same at every call"
     # The ends scatter by 0.7 % of the width: sqrt(0.025 0.975 / 9,999) over the density there.
     assert (low, high) == pytest.approx(expected, abs=0.03 * (high - low))
     assert values.mean() - low < high - values.mean(), "skewed as the values are"
@@ -73,7 +73,7 @@ def test_interval_is_that_of_scipy_on_skewed_values():
 
 def test_interval_covers_a_skewed_mean_nearly_as_often_as_it_says():
     draws = np.random.default_rng(1).exponential(size=(150, 30))
-    covered = sum(low <= 1 <= high for low, high in map(accuracy.mean_interval, draws))
+    covered = sum(low <= 1 <= high for low, high in map(statistics.mean_interval, draws))
     # 150 runs scatter by 2.7 standard deviations = 0.05 around 0.93, which BCa has at n = 30.
     assert 0.88 <= covered / 150 <= 0.98
 
@@ -81,7 +81,7 @@ def test_interval_covers_a_skewed_mean_nearly_as_often_as_it_says():
 @pytest.mark.parametrize(("n", "std"), [(5, 0.5), (20, 1.0), (20, 2.4)])
 def test_equivalence_is_claimed_at_the_margin_in_at_most_5_percent(n, std):
     draws = np.random.default_rng(2).normal(1.0, std, size=(2000, n))
-    claimed = sum(accuracy.tost(draw, margin=1.0) < 0.05 for draw in draws)
+    claimed = sum(statistics.tost(draw, margin=1.0) < 0.05 for draw in draws)
     assert claimed <= scipy.stats.binom.ppf(0.999, 2000, 0.05)
     if std < 1:  # where there is power, the error is used
         assert claimed >= scipy.stats.binom.ppf(0.001, 2000, 0.05)
@@ -90,19 +90,19 @@ def test_equivalence_is_claimed_at_the_margin_in_at_most_5_percent(n, std):
 @pytest.mark.parametrize(("n", "std"), [(3, 0.3), (6, 0.8), (20, 1.2), (20, 1.9), (20, 3.0)])
 def test_power_is_how_often_equal_accuracies_are_found_equivalent(n, std):
     draws = np.random.default_rng(3).normal(0.0, std, size=(3000, n))
-    claimed = sum(accuracy.tost(draw, margin=1.0) < 0.05 for draw in draws) / 3000
-    power = accuracy.tost_power(std, n, margin=1.0)
+    claimed = sum(statistics.tost(draw, margin=1.0) < 0.05 for draw in draws) / 3000
+    power = statistics.tost_power(std, n, margin=1.0)
     assert power == pytest.approx(claimed, abs=3.3 * np.sqrt(0.25 / 3000))
 
 
 def test_seeds_needed_are_the_fewest_of_enough_power():
-    needed = accuracy.seeds_needed(2.0, margin=1.0)
-    assert accuracy.tost_power(2.0, needed, 1.0) >= 0.8
-    assert accuracy.tost_power(2.0, needed - 1, 1.0) < 0.8
+    needed = statistics.seeds_needed(2.0, margin=1.0)
+    assert statistics.tost_power(2.0, needed, 1.0) >= 0.8
+    assert statistics.tost_power(2.0, needed - 1, 1.0) < 0.8
     # The normal approximation (z_0.95 + z_0.9)^2 std^2 / margin^2 = 34.3, and 1.4 for Student's t.
     assert needed == 36
     # As many that the chi distribution is a narrow peak: (z_0.95 + z_0.9)^2 80^2 = 54,812.
-    assert accuracy.seeds_needed(80.0, margin=1.0) == pytest.approx(54_812, abs=5)
+    assert statistics.seeds_needed(80.0, margin=1.0) == pytest.approx(54_812, abs=5)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_seeds_are_paired_and_those_of_one_side_only_count_for_its_mean():
     # Accuracies differ by 10 points between seeds, and by 0.1 between frameworks.
     pytorch = np.array([70.0, 80.0, 90.0, 75.0, 85.0, 95.0])
     runs = frame(pytorch + 0.1, [*pytorch, 50.0, 60.0]).sample(frac=1, random_state=0)
-    row = accuracy.accuracy_statistics(runs).set_index("part").loc["test"]
+    row = statistics.accuracy_statistics(runs).set_index("part").loc["test"]
     assert row["difference_mean"] == pytest.approx(0.1)
     assert row["difference_std"] == 0
     assert row["difference_verdict"] == "equivalent"
@@ -163,26 +163,26 @@ def test_control_is_pytorch_with_other_seeds():
 @pytest.mark.parametrize("framework", ["minifw", "pytorch"])
 def test_one_framework_alone_is_compared_with_nothing(framework):
     runs = frame(MINIFW_PERCENT, PYTORCH_PERCENT).query("framework == @framework")
-    table = accuracy.accuracy_statistics(runs)
+    table = statistics.accuracy_statistics(runs)
     row = table.set_index("part").loc["test"]
     assert row[f"{framework}_mean"] > 0.9
     assert row["difference_seeds"] == 0
     assert row["difference_verdict"] == "inconclusive"
     assert np.isnan(row["difference_mean"])
-    (sentence,) = accuracy_tables.verdict_sentences(table)
+    (sentence,) = tables.verdict_sentences(table)
     assert "nothing is compared" in sentence
-    assert len(accuracy_tables.readable_accuracy(table)) == 2
+    assert len(tables.readable_accuracy(table)) == 2
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_too_few_seeds_have_means_and_no_intervals(seeds):
-    table = accuracy.accuracy_statistics(frame(MINIFW_PERCENT[:seeds], PYTORCH_PERCENT[:seeds]))
+    table = statistics.accuracy_statistics(frame(MINIFW_PERCENT[:seeds], PYTORCH_PERCENT[:seeds]))
     row = table.set_index("part").loc["test"]
     assert row["minifw_mean"] == pytest.approx(MINIFW_PERCENT[:seeds].mean() / 100)
     assert row[["minifw_low", "difference_high", "difference_tost_p"]].isna().all()
     assert row["minifw_report_vs_mean"] == row["minifw_report_vs_prediction"] == ""
-    assert "at least 3 seeds" in " ".join(accuracy_tables.verdict_sentences(table))
-    assert "nan" not in accuracy_tables.readable_accuracy(table).to_csv()
+    assert "at least 3 seeds" in " ".join(tables.verdict_sentences(table))
+    assert "nan" not in tables.readable_accuracy(table).to_csv()
 
 
 def test_prediction_interval_holds_a_further_run_and_a_further_mean():
@@ -191,10 +191,10 @@ def test_prediction_interval_holds_a_further_run_and_a_further_mean():
         held = 0
         for _ in range(2000):
             values, further = rng.normal(0.5, 0.05, 12), rng.normal(0.5, 0.05, runs).mean()
-            low, high = accuracy.prediction_interval(values, runs)
+            low, high = statistics.prediction_interval(values, runs)
             held += low <= further <= high
         assert held / 2000 == pytest.approx(0.95, abs=3.3 * np.sqrt(0.95 * 0.05 / 2000))
-    assert accuracy.level_statistics(np.array([0.97, 1.0, 0.99]))["prediction_high"] == 1
+    assert statistics.level_statistics(np.array([0.97, 1.0, 0.99]))["prediction_high"] == 1
 
 
 def test_reports_figure_is_placed_among_runs_and_beside_the_mean():
@@ -206,7 +206,7 @@ def test_reports_figure_is_placed_among_runs_and_beside_the_mean():
     assert row["pytorch_report_vs_prediction"] == ""
     # Report 001: a mean of 10, which has less room.
     runs = frame([97.0, 96.0, 98.0, 97.5, 96.5, 97.2] * 4, [97.0] * 24, "xavier-tanh")
-    row = accuracy.accuracy_statistics(runs).set_index("part").loc["test"]
+    row = statistics.accuracy_statistics(runs).set_index("part").loc["test"]
     assert row["minifw_prediction_high"] - row["minifw_prediction_low"] < 0.012
     assert row["pytorch_report_vs_prediction"] == "outside"
 
@@ -215,29 +215,29 @@ def test_sentences_say_what_the_table_says():
     alike = frame(MINIFW_PERCENT, MINIFW_PERCENT + np.array([0.1, -0.1, 0, 0, 0.1, -0.1]))
     hurt = frame(MINIFW_PERCENT - [3, 4, 5, 3, 4, 5], MINIFW_PERCENT, "dropout-bce")
     noisy = frame(MINIFW_PERCENT - [9, -9, 5, -4, 8, -6], MINIFW_PERCENT, "milestones-relu")
-    good = accuracy_tables.verdict_sentences(accuracy.accuracy_statistics(alike))
+    good = tables.verdict_sentences(statistics.accuracy_statistics(alike))
     assert good[0].startswith("Accuracy: equivalent in all 1 recipes")
     assert "6 seeds" in good[0]
     assert "margin 1 points" in good[0]
-    table = accuracy.accuracy_statistics(pd.concat([alike, hurt, noisy]))
-    mixed = " ".join(accuracy_tables.verdict_sentences(table))
+    table = statistics.accuracy_statistics(pd.concat([alike, hurt, noisy]))
+    mixed = " ".join(tables.verdict_sentences(table))
     assert "4 of 6 equivalent" in mixed
     assert "Different: dropout-bce, test, -4.00 [" in mixed
     assert "Inconclusive: milestones-relu, test, " in mixed
-    needed = accuracy.seeds_needed(table["difference_std"].iloc[-1], 1.0)
+    needed = statistics.seeds_needed(table["difference_std"].iloc[-1], 1.0)
     assert f"--seeds {needed}" in mixed
     assert "largest mean difference is 4.00 points (dropout-bce, test)" in mixed
-    few = accuracy.accuracy_statistics(pd.concat([alike, noisy]).query("seed < 2"))
-    said = accuracy_tables.verdict_sentences(few)
+    few = statistics.accuracy_statistics(pd.concat([alike, noisy]).query("seed < 2"))
+    said = tables.verdict_sentences(few)
     assert said[1] == "Inconclusive: for a verdict at least 3 seeds are needed."
-    shown = accuracy_tables.readable_accuracy(table)
+    shown = tables.readable_accuracy(table)
     assert shown["verdict"].tolist() == table["difference_verdict"].tolist()
     assert shown.loc[3, "difference, points"].startswith("-4.00 [")
 
 
 def test_margin_must_be_above_0():
     with pytest.raises(ValueError, match="margin above 0 points, got 0"):
-        accuracy.accuracy_statistics(frame([1], [1]), 0)
+        statistics.accuracy_statistics(frame([1], [1]), 0)
 
 
 SEEDS = 20
@@ -272,7 +272,7 @@ def test_a_halved_learning_rate_is_never_equivalent():
     )
     # minifw as it is stands for PyTorch, beside which the sweep's tests put it.
     runs = pd.concat([final("minifw", trained(hurt)), final("pytorch", trained(recipe))])
-    verdicts = accuracy.accuracy_statistics(runs)["difference_verdict"]
+    verdicts = statistics.accuracy_statistics(runs)["difference_verdict"]
     assert set(verdicts) == {"different"}
 
 
@@ -288,6 +288,6 @@ def test_dropout_left_on_in_evaluation_is_never_equivalent():
     with torch.random.fork_rng():
         torch.manual_seed(0)  # of the masks
         measured = final("minifw", hurt)
-    table = accuracy.accuracy_statistics(pd.concat([measured, final("pytorch", right)]))
+    table = statistics.accuracy_statistics(pd.concat([measured, final("pytorch", right)]))
     assert (table["difference_mean"] < -1).all()
     assert "equivalent" not in set(table["difference_verdict"])

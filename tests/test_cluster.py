@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cluster, compare
-from bench.store import FILE, History
+from bench import compare
+from bench.runs import cluster
+from bench.runs.store import FILE, History
 
 ROOT = Path(__file__).parents[1]
 SHORT = [

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench import compare, initialization, peers, profile_step, report, scaling, tune
-from bench.command_line import consoles, show
+from bench.cli.command_line import consoles, show
 
 SCRIPTS = [
     path

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import compare, figures, resume, tables
-from bench import sweep as sweeping
-from bench.accuracy import accuracy_statistics
-from bench.speed import PARTS
-from bench.store import FILE
-from bench.sweep import Finished, Settings, Task, sweep
+from bench import compare, figures
+from bench.accuracy.statistics import accuracy_statistics
+from bench.runs import resume, tables
+from bench.runs import sweep as sweeping
+from bench.runs.store import FILE
+from bench.runs.sweep import Finished, Settings, Task, sweep
+from bench.timing.recipes import PARTS
 from reference.recipes import RECIPES
 
 FILES = {

@@ -3,14 +3,16 @@
 import pytest
 import torch
 
-from bench.equivalence import of_case, verify_comparison
-from bench.equivalence.checks import CHECKS
-from bench.equivalence.engine import check, draw
-from bench.equivalence.example import Example
-from bench.equivalence.passes import Pass
-from bench.equivalence.verdict import failures
 from minifw import nn
-from reference.cases import CASES, Case
+from minifw.testing.case import Case
+from minifw.testing.catalog import catalog
+from minifw.testing.check import check
+from minifw.testing.comparison import draw
+from minifw.testing.example import Example
+from minifw.testing.passes import Pass
+from minifw.testing.verdict import failures
+from minifw.testing.verify import verify_comparison
+from reference.cases import CASES, of_case
 
 FUZZED = 3  # examples a row; bench/verify.py tries more
 
@@ -78,7 +80,7 @@ def test_an_exception_has_a_reason_and_is_still_needed(module: str, name: str) -
     verdicts = [
         verdict
         for case in excepted
-        for example in CHECKS[name]
+        for example in catalog(comparison=of_case(case))[name].examples
         for verdict in check(of_case(case), example)
     ]
     assert failures(verdicts), f"every {module} passes {name!r} now: take the exception out"

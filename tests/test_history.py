@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench import compare, history
-from bench.store import FILE, History
+from bench.runs.store import FILE, History
 
 SHORT = ["--recipes", "relu-mse", "--seeds", "2", "--epochs", "2", "--rounds", "2", "--jobs", "1"]
 

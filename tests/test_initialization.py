@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench import initialization
-from bench import initialization_tables as tables
+from bench.accuracy import initialization as tables
 from reference.recipes import RECIPES
 
 FILES = {

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import minifw
-from bench.equivalence import Status
 from bench.equivalence.lockstep import Lockstep, lockstep
 from bench.faults import replaced
 from bench.faults.activations import ForgetsTheSquare
@@ -16,6 +15,7 @@ from bench.faults.optimizers import with_settings
 from bench.faults.schedules import Compounds
 from bench.faults.training import without_zero_grad
 from minifw import nn, optim
+from minifw.testing import Status
 from reference.frameworks import MINIFW
 from reference.recipes import RECIPES
 

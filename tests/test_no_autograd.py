@@ -14,20 +14,27 @@ import torch
 from torch import Generator, Tensor
 
 import minifw
-from bench.equivalence import of_case
-from bench.equivalence.certificate import Watch, certify, findings, findings_in, state
-from bench.equivalence.engine import draw
-from bench.equivalence.example import Example
+from bench import ROOT
+from bench.equivalence.certificate import (
+    Watch,
+    certify,
+    findings,
+    findings_in,
+    framework_files,
+    state,
+)
 from minifw import data, nn, optim
-from reference.cases import CASES, Case
+from minifw.testing.case import Case
+from minifw.testing.comparison import draw
+from minifw.testing.example import Example
+from reference.cases import CASES, of_case
 
-PACKAGE = Path(minifw.__file__).parent
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = framework_files()
 
 # (a) The source.
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_source_names_nothing_of_autograd(path: Path) -> None:
     assert [] == findings_in(path)
 
@@ -194,9 +201,7 @@ assert random_before == random.getstate()
 assert filters == warnings.filters
 assert hook is sys.excepthook
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent
-    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
     assert (0, "") == (done.returncode, done.stderr)
 
 

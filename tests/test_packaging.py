@@ -13,9 +13,8 @@ import pytest
 import minifw
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("minifw", "reference", "bench")
 PROJECT = """
-import bench, torch
+import bench, reference, minifw, torch
 from minifw import nn
 
 class Cube(nn.Module):
@@ -31,7 +30,8 @@ class Reference(torch.nn.Module):
         return input**3
 
 def test_right(verify_backward):
-    assert "site-packages" in bench.__file__
+    assert "site-packages" in minifw.__file__
+    assert bench.OURS and reference.OURS
     verify_backward(Cube, Reference, ["4,3"], dtypes=["float64"], max_examples=5)
 
 def test_wrong(verify_backward):
@@ -52,14 +52,13 @@ def wheel(tmp_path_factory):
     return path
 
 
-def test_the_wheel_holds_the_packages_with_all_their_files_and_nothing_else(wheel):
+def test_the_wheel_holds_minifw_with_all_its_files_and_nothing_else(wheel):
     version = minifw.__version__
     assert wheel.name == f"minifw-{version}-py3-none-any.whl"
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert held == {
         path.relative_to(ROOT).as_posix()
-        for package in PACKAGES
-        for path in (ROOT / package).rglob("*")
+        for path in (ROOT / "minifw").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert "minifw/py.typed" in held
@@ -76,6 +75,9 @@ def test_a_wheel_in_an_empty_environment_verifies_a_layer_of_a_project_elsewhere
     project = tmp_path / "project"
     project.mkdir()
     (project / "test_cube.py").write_text(PROJECT)
+    for package in ("bench", "reference"):  # of its own
+        (project / package).mkdir()
+        (project / package / "__init__.py").write_text("OURS = True")
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=project,

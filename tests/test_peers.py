@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import peer_timing, peers
-from bench.peer_timing import AGAIN, TOLERANCE, Setting, import_seconds, measure, peer_memory
-from bench.timing import in_fresh_process
+from bench import peers
+from bench.timing import peers as peer_timing
+from bench.timing.interleave import in_fresh_process
+from bench.timing.peers import AGAIN, TOLERANCE, Setting, import_seconds, measure, peer_memory
 from reference.jobs import Job, disk_job, stacked_disk_job, wide_job
 from reference.peers import PEERS, Array, Peer, Trainer
 from reference.stacked_peers import STACKED_PEERS

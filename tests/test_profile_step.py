@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from bench import profile_step
-from bench.recording import record_calls, record_operations
+from bench.timing.dispatched_calls import record_calls, record_operations
 
 ROOT = Path(__file__).parents[1]
 FILES = {"profile.csv", "profile.md"}

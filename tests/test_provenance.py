@@ -2,7 +2,7 @@ import subprocess
 
 import torch
 
-from bench import provenance
+from bench.cli import provenance
 
 
 def test_names_processor_torch_blas_and_commit():
@@ -15,7 +15,7 @@ def test_names_processor_torch_blas_and_commit():
 
 
 def test_the_commit_is_marked_if_sources_differ_from_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "bench" / "provenance.py"))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     source = tmp_path / "bench" / "provenance.py"
     source.parent.mkdir()
     source.write_text("1")

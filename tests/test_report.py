@@ -15,8 +15,8 @@ from bench import figures, report
 from bench.page.parts import PARTS
 from bench.page.summary import summary
 from bench.page.tables import number, p_value, points, size, table
-from bench.regions import average_regions, load_regions, save_regions
-from bench.sweep import Task
+from bench.runs.regions import average_regions, load_regions, save_regions
+from bench.runs.sweep import Task
 
 HTML, SVG = "{http://www.w3.org/1999/xhtml}", "{http://www.w3.org/2000/svg}"
 FILES = sorted({part.file for part in PARTS if part.file})

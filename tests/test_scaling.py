@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import scaling, scaling_timing
+from bench import scaling
 from bench.faults import FAULTS
-from bench.scaling_timing import DISK, Network, difference, matrix_product_peak, measure
-from bench.timing import COMPARED
+from bench.timing import scaling as scaling_timing
+from bench.timing.interleave import COMPARED
+from bench.timing.scaling import DISK, Network, difference, matrix_product_peak, measure
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
 
 FILES = {"scaling.csv", "scaling_overhead.csv", "scaling.md", "scaling.svg"}

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 import minifw
-from bench.sweep import STACK, Settings, Task, sweep
+from bench.runs.sweep import STACK, Settings, Task, sweep
 from minifw import EarlyStopping, nn, optim
 from reference.frameworks import MINIFW
 from reference.recipes import RECIPES

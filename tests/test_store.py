@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import compare, store, sweep
-from bench.store import FILE, History, HistoryError
-from bench.sweep import GRID, Finished, Part, Settings, Trained, environment
+from bench import compare
+from bench.runs import store, sweep
+from bench.runs.store import FILE, History, HistoryError
+from bench.runs.sweep import GRID, Finished, Part, Settings, Trained, environment
 
 ROOT = Path(__file__).parents[1]
 KILLS = 2  # 20 were tried by hand
@@ -93,11 +94,16 @@ def test_a_run_of_another_machine_is_taken_only_where_it_is_asked_for(tmp_path):
 
 
 def test_the_sources_of_a_run_are_told_from_changed_ones(tmp_path, monkeypatch):
-    names = ("minifw/nn/linear.py", "reference/recipes.py", "bench/sweep.py", "bench/figures.py")
+    names = (
+        "minifw/nn/linear.py",
+        "reference/recipes.py",
+        "bench/runs/sweep.py",
+        "bench/figures.py",
+    )
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr(sweep, "__file__", str(tmp_path / "bench" / "sweep.py"))
+    monkeypatch.setattr(sweep, "ROOT", tmp_path)
 
     def digest():
         return environment.__wrapped__()["sources"]

@@ -11,12 +11,19 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import speed
 from bench.faults import FAULTS
-from bench.memory import peak_memory
-from bench.speed import PARTS, readable_speed, step_memory, summarize_speed, time_recipe
-from bench.sweep import Settings
-from bench.timing import COMPARED, again, compare_sides, interleave, median_interval, threads
+from bench.runs.sweep import Settings
+from bench.timing import recipes as speed
+from bench.timing.interleave import (
+    COMPARED,
+    again,
+    compare_sides,
+    interleave,
+    median_interval,
+    threads,
+)
+from bench.timing.memory import peak_memory
+from bench.timing.recipes import PARTS, readable_speed, step_memory, summarize_speed, time_recipe
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
 from reference.recipes import RECIPES
 from reference.run import prepare

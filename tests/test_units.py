@@ -8,10 +8,10 @@ import minifw
 from bench.equivalence.training import UNITS as TRAINING
 from bench.equivalence.unit import Unit, compare
 from bench.equivalence.units import UNITS
-from bench.equivalence.verdict import failures
 from bench.faults import replaced
 from minifw import optim
 from minifw.optim import lr_scheduler
+from minifw.testing.verdict import failures
 from reference.frameworks import PYTORCH
 
 

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from bench.equivalence.unit import Unit, compare, holds
-from bench.equivalence.verdict import Verdict
+from minifw.testing.verdict import Verdict
 
 __all__ = ["UNITS"]
 

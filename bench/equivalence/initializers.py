@@ -9,8 +9,8 @@ import torch
 from torch import Generator
 
 from bench.equivalence.unit import Unit, call, compare, holds
-from bench.equivalence.verdict import Verdict
-from reference.cases import seeded
+from minifw.testing.case import seeded
+from minifw.testing.verdict import Verdict
 from reference.init_cases import INITIALIZERS, SHAPES
 
 __all__ = ["UNITS"]

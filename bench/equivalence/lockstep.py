@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.equivalence.engine import Comparison, Drawn, check
-from bench.equivalence.example import Example
-from bench.equivalence.subject import wrap
-from bench.equivalence.verdict import Status, Verdict, failures
 from minifw.data import batches
-from reference.cases import Input, seeded
+from minifw.testing.case import Input, seeded
+from minifw.testing.check import check
+from minifw.testing.comparison import Comparison, Drawn
+from minifw.testing.example import Example
+from minifw.testing.subject import wrap
+from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe
 from reference.run import Run, prepare
@@ -253,7 +254,7 @@ def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdic
     )
     example = Example(dtype=str(dtype).removeprefix("torch."), seed=seed)
     drawn = Drawn(comparison, example, wrap(call.module), (call.inputs, call.inputs))
-    return check(comparison, example, "lockstep", call.grad_output, drawn)
+    return check(comparison, example, "lockstep", "", call.grad_output, drawn)
 
 
 def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from bench.equivalence.unit import Unit, call, compare, holds
-from bench.equivalence.verdict import Status, Verdict
+from minifw.testing.verdict import Status, Verdict
 from reference.frameworks import PYTORCH
 from reference.optim_cases import OPTIMIZERS
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bench.equivalence.unit import Unit, call, compare
-from bench.equivalence.verdict import Verdict
+from minifw.testing.verdict import Verdict
 from reference.frameworks import PYTORCH
 from reference.optim_cases import SCHEDULES
 

@@ -12,8 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.equivalence.unit import Unit, compare, holds
-from bench.equivalence.verdict import Verdict, judge
-from reference.cases import seeded
+from minifw.testing.case import seeded
+from minifw.testing.verdict import Verdict, judge
 
 __all__ = ["STOPS", "UNITS"]
 

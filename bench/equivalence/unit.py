@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.equivalence.engine import first_line
-from bench.equivalence.example import Example
-from bench.equivalence.report import Report
-from bench.equivalence.verdict import Status, Verdict
+from minifw.testing.check import first_line
+from minifw.testing.example import Example
+from minifw.testing.report import Report
+from minifw.testing.verdict import Status, Verdict
 
 __all__ = ["Unit", "call", "compare", "holds"]
 

@@ -4,8 +4,8 @@ from types import ModuleType
 
 import minifw
 from bench.equivalence import data, initializers, optimizers, schedules, training
-from bench.equivalence.report import Report
 from bench.equivalence.unit import Unit
+from minifw.testing.report import Report
 
 __all__ = ["UNITS", "unit_reports"]
 

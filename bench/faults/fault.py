@@ -30,6 +30,11 @@ class Fault:
     where: str
     wrong: Any
 
+    @property
+    def family(self) -> str:
+        """The module of the catalog that the fault is in: "layers", "optimizers"."""
+        return str(self.wrong.__module__.rpartition(".")[2])
+
     def framework(self) -> ModuleType:
         """minifw with the fault in it; minifw itself stays as it is."""
         return replaced(minifw, self.where, self.wrong)
@@ -51,7 +56,7 @@ def fault(where: str) -> Callable[[T], T]:
 def replaced(module: ModuleType, path: str, value: Any) -> ModuleType:
     """A copy of ``module`` with ``value`` at ``path``."""
     copy = ModuleType(module.__name__)
-    vars(copy).update(vars(module))
+    vars(copy).update({n: getattr(module, n) for n in dir(module)})
     name, _, rest = path.partition(".")
     setattr(copy, name, replaced(getattr(module, name), rest, value) if rest else value)
     return copy

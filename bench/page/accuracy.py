@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from bench import figures
-from bench.accuracy_tables import readable_range
+from bench.accuracy.tables import readable_range
 from bench.page.files import UnreadableFileError, paragraphs, read_csv
 from bench.page.tables import p_value, percent, points, table, two_digits
-from bench.regions import load_regions
+from bench.runs.regions import load_regions
 
 __all__ = ["accuracy", "curves", "regions", "reported"]
 
@@ -53,8 +53,8 @@ def accuracy(folder: Path) -> dict[str, Any]:
             figures.inline(
                 figures.as_svg(figures.draw_differences(lines, margin, title)),
                 f"differences-{part}",
-                f"Forest plot, {title}: minifw minus PyTorch in points, with 95 % intervals, over "
-                f"the band of the margin of {margin:g}. {said}.",
+                f"Forest plot, {title}: minifw minus PyTorch in percentage points, with 95 % "
+                f"intervals, over a band of the equivalence margin, {margin:g}. {said}.",
             )
         )
     return {

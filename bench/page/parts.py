@@ -22,7 +22,7 @@ class Part:
         file: that it is made from; None for one that needs no file.
         command: that makes the file.
         show: from the folder to the variables of the template.
-        template: in bench/templates/parts, if it is not called like the part.
+        template: in bench/page/templates/parts, if it is not called like the part.
     """
 
     name: str

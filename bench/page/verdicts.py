@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.equivalence.verdict import Status
 from bench.page.files import read_csv
 from bench.page.tables import table
+from minifw.testing.verdict import Status
 
 __all__ = ["faults", "lockstep", "verification"]
 

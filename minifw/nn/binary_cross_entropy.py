@@ -13,6 +13,9 @@ __all__ = [
     "binary_cross_entropy_with_logits",
 ]
 
+# 1e-12, which PyTorch's kernel holds in float32 whatever it computes in.
+_SMALLEST = 9.999999960041972e-13
+
 
 def _check_pair(input: Tensor, target: Tensor) -> None:
     if input.shape != target.shape:
@@ -64,7 +67,7 @@ def binary_cross_entropy(
     output, pullback_reduce = reduce(_weigh(loss, weight), reduction)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        derivative = (input - target).div_((one - input).mul_(input).clamp_(min=1e-12))
+        derivative = (input - target).div_((one - input).mul_(input).clamp_(min=_SMALLEST))
         return _weigh(derivative, weight) * pullback_reduce(grad_output)
 
     return output, pullback

@@ -11,10 +11,12 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.equivalence.engine import check, draw, of_case
-from bench.equivalence.example import Example
-from bench.equivalence.verdict import Status, failures, overall
-from reference.cases import CASES, Case, seeded
+from minifw.testing.case import Case, seeded
+from minifw.testing.check import check
+from minifw.testing.comparison import draw
+from minifw.testing.example import Example
+from minifw.testing.verdict import Status, failures, overall
+from reference.cases import CASES, of_case
 from reference.frameworks import FRAMEWORKS, MINIFW, Framework
 
 EXAMPLE = Example(dtype="float32", batch=100)

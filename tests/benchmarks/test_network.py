@@ -12,7 +12,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Generator
 
-from bench.scaling_timing import DISK, difference
+from bench.timing.scaling import DISK, difference
 from reference.frameworks import FRAMEWORKS, MINIFW, Framework
 
 SIZES = (2, 25, 25, 25, 1)

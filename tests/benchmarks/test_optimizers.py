@@ -10,7 +10,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.equivalence.optimizers import make, parameters, take
-from bench.scaling_timing import DISK
+from bench.timing.scaling import DISK
 from reference.frameworks import FRAMEWORKS, PYTORCH, Framework
 from reference.optim_cases import OPTIMIZERS
 

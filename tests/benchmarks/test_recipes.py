@@ -10,9 +10,9 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.equivalence.lockstep import lockstep
-from bench.equivalence.verdict import Status
 from minifw.data import batches
-from reference.cases import seeded
+from minifw.testing.case import seeded
+from minifw.testing.verdict import Status
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.recipes import RECIPES, Recipe
 from reference.run import prepare

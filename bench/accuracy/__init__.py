@@ -1,0 +1,1 @@
+"""Accuracy: statistics over seeds, and the tables made of them."""

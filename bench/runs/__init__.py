@@ -1,0 +1,1 @@
+"""Training runs: all of a sweep, kept in a history, on one machine or a cluster."""

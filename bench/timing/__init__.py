@@ -1,0 +1,1 @@
+"""Timing: trials interleaved in one process, ratios and their intervals."""

@@ -1,0 +1,233 @@
+"""The speed of a recipe on both frameworks: an epoch, a step and its parts, and a step's memory.
+
+There is none of a recipe that the frameworks do not train alike.
+"""
+
+import time
+from collections.abc import Iterable
+from copy import deepcopy
+from functools import partial
+from itertools import islice, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench.equivalence.lockstep import lockstep
+from bench.runs.sweep import Settings
+from bench.timing.interleave import (
+    COMPARED,
+    compare_sides,
+    interleave,
+    readable_ratio,
+    readable_times,
+    threads,
+    twice,
+)
+from bench.timing.memory import peak_memory
+from minifw.data import batches
+from minifw.testing.case import seeded
+from minifw.testing.verdict import Status
+from reference.frameworks import FRAMEWORKS, Framework
+from reference.recipes import Recipe
+from reference.run import Run, prepare
+
+__all__ = [
+    "PARTS",
+    "SIZED",
+    "TIMED",
+    "readable_speed",
+    "speed_sentences",
+    "step_memory",
+    "summarize_speed",
+    "time_recipe",
+]
+
+# What a turn times: an epoch as fit does it, a step, and the parts of a step.
+PARTS = ("epoch", "step", "forward", "backward", "optimizer")
+TIMED = ["recipe", "part", "round", "side", "seconds", "wrong"]  # columns of time_recipe
+SIZED = ["recipe", "side", "bytes"]  # of step_memory
+EPOCHS = 3
+VERIFIED_EPOCHS = 3
+
+
+def _prepare(recipe: Recipe, framework: Framework, settings: Settings) -> Run:
+    return prepare(recipe, framework, seed=0, dtype=settings.torch_dtype(), device=settings.device)
+
+
+def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str, float]:
+    """Seconds of each of PARTS, in a run of its own that has been warmed up by an epoch.
+
+    Each is the median over what a turn does of it, so that whatever interrupts it does not count.
+    """
+    synchronize = getattr(torch, torch.device(settings.device).type).synchronize
+
+    def clock() -> float:
+        synchronize()  # a device may still be at work; on a processor this does nothing
+        return time.perf_counter()
+
+    with seeded(0):  # outside of fit, PyTorch's Dropout draws from the global generator
+        run = _prepare(recipe, framework, settings)
+        _, *counted = run.fit(epochs=1 + EPOCHS, measure=False)
+        # All batches of an epoch: on one again and again, a processor predicts every branch.
+        epoch = list(batches(run.train, recipe.batch_size, run.batch_order))
+
+        steps = []
+        for input, target in epoch:
+            start = clock()
+            framework.train_step(run.model, run.criterion, run.optimizer, input, target)
+            steps.append(clock() - start)
+
+        stamps = []
+        for input, target in epoch:
+            start = clock()
+            run.optimizer.zero_grad()
+            emptied = clock()
+            loss = run.criterion(run.model(input), target)
+            forward = clock()
+            framework.backward(run.model, run.criterion, loss)
+            backward = clock()
+            run.optimizer.step()
+            stamps.append((start, emptied, forward, backward, clock()))
+    zero_grad, forwards, backwards, updates = np.diff(stamps).T
+    seconds = ([row["seconds"] for row in counted], steps, forwards, backwards, zero_grad + updates)
+    return {part: float(np.median(each)) for part, each in zip(PARTS, seconds, strict=True)}
+
+
+def time_recipe(
+    recipe: Recipe,
+    rounds: int,
+    settings: Settings,
+    frameworks: Iterable[Framework] = FRAMEWORKS.values(),
+) -> pd.DataFrame:
+    """Time a recipe, once every framework has been seen to train as PyTorch does.
+
+    They are verified in lockstep, in float64, which shows most, and in the dtype that is timed.
+    Then each takes two turns a round, so that the noise
+    is seen; a first round is not counted.
+
+    Args:
+        recipe: what to train.
+        rounds: rounds to count.
+        settings: dtype, device and threads.
+        frameworks: the sides. Default: minifw and PyTorch.
+
+    Returns:
+        A row a part, round and side: recipe, part (one of PARTS), round, side, "seconds" of an
+        epoch or a step, and "wrong", which is empty. If a framework is not verified, there is no
+        time but a row a part, in which "wrong" says why.
+    """
+    frameworks = list(frameworks)
+    with threads(settings.threads):
+        for framework, dtype in product(frameworks, {"float64", settings.dtype}):
+            run = lockstep(recipe, framework, epochs=VERIFIED_EPOCHS, dtype=dtype)
+            if run.status != Status.PASSED:
+                wrong = [(recipe.name, part, 0, framework.name, np.nan, str(run)) for part in PARTS]
+                return pd.DataFrame(wrong, columns=TIMED)
+        turns = twice({side.name: partial(_turn, recipe, side, settings) for side in frameworks})
+        interleave(turns, rounds=1)
+        timed = [
+            (recipe.name, part, number, side, seconds[part], "")
+            for number, sides in enumerate(interleave(turns, rounds))
+            for side, seconds in sides.items()
+            for part in PARTS
+        ]
+        return pd.DataFrame(timed, columns=TIMED)
+
+
+def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
+    """Measure how much memory the tensors of a training step take at most, without the data.
+
+    Returns:
+        A row a framework: recipe, side, and "bytes" of model, gradients, the optimizer's state and
+        whatever else a step keeps.
+    """
+
+    def train(run: Run) -> None:
+        model, criterion, optimizer = deepcopy((run.model, run.criterion, run.optimizer))
+        # In the second step, and all later ones, there is all that will be.
+        for input, target in islice(batches(run.train, recipe.batch_size, run.batch_order), 3):
+            run.framework.train_step(model, criterion, optimizer, input, target)
+
+    with threads(settings.threads), seeded(0):
+        sizes = [
+            (recipe.name, name, peak_memory(partial(train, _prepare(recipe, framework, settings))))
+            for name, framework in FRAMEWORKS.items()
+        ]
+    return pd.DataFrame(sizes, columns=SIZED)
+
+
+def summarize_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
+    """Sum up the rounds: one row a recipe and part.
+
+    Args:
+        rows: as :func:`time_recipe` gives them, of one recipe or of many.
+        memory: as :func:`step_memory` gives it.
+
+    Returns:
+        Columns: recipe, part, those of :func:`bench.timing.interleave.compare_sides`, and in the
+        row of the step "minifw_bytes" and "pytorch_bytes". A recipe that is wrong has no numbers;
+        the claim says why.
+    """
+    table = []
+    for (recipe, part), own in rows.groupby(["recipe", "part"], sort=False):
+        wrong = "".join(own["wrong"].dropna().unique())  # read from a file, "" is missing
+        row: dict[str, Any] = {"recipe": recipe, "part": part, "claim": f"not timed: {wrong}"}
+        if not wrong:
+            row |= compare_sides(own.pivot(index="round", columns="side", values="seconds"))
+            sizes = memory[(memory["recipe"] == recipe) & (part == "step")]
+            row |= {f"{size.side}_bytes": size.bytes for size in sizes.itertuples()}
+        table.append(row)
+    return pd.DataFrame(
+        table, columns=["recipe", "part", *COMPARED, "minifw_bytes", "pytorch_bytes"]
+    )
+
+
+def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of :func:`summarize_speed` for people."""
+
+    def memory(row: "pd.Series[Any]") -> str:
+        sizes = row[["minifw_bytes", "pytorch_bytes"]].dropna()
+        return " / ".join(f"{size / 1024:.0f}" for size in sizes)
+
+    return pd.DataFrame(
+        [
+            {
+                "recipe": row["recipe"],
+                "part": row["part"],
+                "minifw (quartiles)": readable_times(row, "minifw"),
+                "PyTorch (quartiles)": readable_times(row, "pytorch"),
+                "PyTorch / minifw (95 %)": readable_ratio(row, "ratio"),
+                "noise floor (95 %)": readable_ratio(row, "noise"),
+                "claim": row["claim"],
+                "KiB, minifw / PyTorch": memory(row),
+            }
+            for _, row in table.iterrows()
+        ]
+    )
+
+
+def speed_sentences(table: pd.DataFrame) -> list[str]:
+    """What the table of :func:`summarize_speed` comes to, in sentences."""
+    sentences = []
+    epochs = table[table["part"] == "epoch"]
+    for _, row in epochs[epochs["ratio"].isna()].iterrows():
+        sentences.append(f"Speed: none of {row['recipe']}, {row['claim']}.")
+    timed = epochs.dropna(subset=["ratio"])
+    if len(timed):
+        claims = timed["claim"].value_counts()
+        slowest, fastest = timed["ratio"].min(), timed["ratio"].max()
+        sentences.append(
+            "Speed: "
+            + "; ".join(f"{claim} in {n} of {len(epochs)} recipes" for claim, n in claims.items())
+            + f". An epoch takes PyTorch {slowest:.2f} to {fastest:.2f} times as long as minifw."
+        )
+        step = table[(table["part"] == "step") & (table["recipe"] == timed["recipe"].iloc[0])]
+        for _, row in step.iterrows():
+            sentences.append(
+                f"A training step of {row['recipe']}: minifw {readable_times(row, 'minifw')}, "
+                f"PyTorch {readable_times(row, 'pytorch')}; a side against itself, "
+                f"{readable_ratio(row, 'noise')}."
+            )
+    return sentences

@@ -1,0 +1,333 @@
+"""The engine: is a hand-written backward pass equal to PyTorch's?
+
+::
+
+    from minifw.testing import verify
+
+    report = verify(MyLinear, torch.nn.Linear, ["4,5"], (5, 3))
+    assert report.status == "PASSED", report
+
+Every check draws random parameters, inputs and cotangents, takes subject and reference through the
+same calls, and judges every tensor that comes out: outputs, input gradients, parameter gradients,
+buffers.
+"""
+
+import contextlib
+import functools
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from minifw.testing.case import seeded
+from minifw.testing.clause import clause_of
+from minifw.testing.comparison import Comparison, Drawn, Move, draw, stay
+from minifw.testing.example import DTYPES, Example, copied
+from minifw.testing.kinks import choose_as_reference
+from minifw.testing.passes import NOTHING, NotApplicable, Pass
+from minifw.testing.subject import Subject
+from minifw.testing.verdict import ROUGHEST, Status, Verdict, judge
+
+__all__ = ["Expected", "check", "first_line"]
+
+
+def _perturbation(dtype: torch.dtype, seed: int, lowest: int = 0) -> Move:
+    """What moves each number by one ULP of ``dtype`` or leaves it, at random.
+
+    Towards 0 alone, so that what has to be at most 1 stays so, and 0 stays 0; with a ``lowest`` of
+    -1 also away from it.
+    """
+    generator, limits = Generator().manual_seed(seed), torch.finfo(dtype)
+
+    def move(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        ulps = torch.randint(lowest, 2, tensor.shape, generator=generator).to(tensor)
+        # Below the normal numbers of a dtype, its numbers are as far apart as the smallest is.
+        size = (tensor.abs() * limits.eps).clamp(min=limits.smallest_normal * limits.eps)
+        return torch.where(tensor.isfinite(), tensor - tensor.sign() * ulps * size, tensor)
+
+    return move
+
+
+DRAWS = 24  # of the control, before a verdict is FAILED
+
+
+class Expected:
+    """What the reference makes of an example: all that a subject is judged by.
+
+    Args:
+        comparison, example, cotangents, given: as :func:`check`.
+
+    Attributes:
+        drawn: parameters and inputs.
+        named: what comes out in the example's dtype, by name.
+        exact: the same in float64.
+        perturbed_inputs: in float64, of numbers moved by one ULP of the example's dtype.
+        largest_cotangent: the largest entry of the cotangents.
+        side_effects: what the reference does besides; a subject may do the same.
+    """
+
+    def __init__(
+        self,
+        comparison: Comparison,
+        example: Example,
+        cotangents: Sequence[Tensor] | None = None,
+        given: Drawn | None = None,
+    ) -> None:
+        self.example = example
+        self.cotangents = cotangents
+        self.drawn = given or draw(comparison, example)
+        dtype = DTYPES[example.dtype]
+        theirs = self.run(self.drawn.reference(dtype), dtype)
+        self.named, self.largest_cotangent = theirs.named, theirs.largest_cotangent
+        self.side_effects = theirs.side_effects
+        self._reference = self.drawn.reference(torch.float64)
+        self.exact = (
+            self.named if dtype == torch.float64 else self.run(self._reference, torch.float64).named
+        )
+        self.perturbed_inputs = [self._perturbed(seed) for seed in range(2)]
+
+    def run(
+        self,
+        subject: Subject,
+        to: torch.dtype,
+        move: Move = stay,
+        within: AbstractContextManager[Any] = NOTHING,
+    ) -> Pass:
+        """Run a subject through the example's calls, with numbers perturbed, called ``within``."""
+        fixed = None if self.cotangents is None else [move(c.to(to)) for c in self.cotangents]
+        steps = Pass(subject, self.drawn.comparison.inputs, self.example, fixed, move, within)
+        # Copies: a subject may work in place, and the reference is called on the same inputs later.
+        steps.run([tuple(map(copied, inputs)) for inputs in self.drawn.inputs_in(to, move)])
+        return steps
+
+    def _perturbation(self, seed: int, lowest: int = 0) -> Move:
+        return _perturbation(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
+
+    def _perturbed(
+        self, seed: int, within: AbstractContextManager[Any] = NOTHING
+    ) -> dict[str, Tensor]:
+        """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
+        move = self._perturbation(seed)
+        reference = self.drawn.reference(torch.float64, move)
+        return self.run(reference, torch.float64, move, within).named
+
+    @functools.cached_property
+    def perturbed_intermediates(self) -> list[dict[str, Tensor]]:
+        """More of ``moved``, in which what PyTorch computes on the way is moved too."""
+        results = []
+        for seed in range(DRAWS):
+            # It may refuse what it has moved out of its domain: a probability just above 1.
+            with contextlib.suppress(Exception):
+                results.append(
+                    self._perturbed(seed, _Perturbing(self._perturbation(seed, lowest=-1)))
+                )
+        return results
+
+    def subject_rounding(self, drawn: Drawn) -> list[dict[str, Tensor]]:
+        """The exact result, off by what the roundings of a subject come to; none in float64."""
+        if self.example.dtype == "float64":
+            return []
+        plain, results = self.run(drawn.subject(torch.float64), torch.float64).named, []
+        for seed in range(DRAWS):
+            perturbing = _Perturbing(self._perturbation(seed, lowest=-1))
+            subject = drawn.subject(torch.float64)
+            perturbed = self.run(subject, torch.float64, within=perturbing).named
+            results.append(
+                {t: self.exact[t] + perturbed[t] - plain[t] for t in plain if t in self.exact}
+            )
+        return results
+
+    @classmethod
+    def near(
+        cls,
+        comparison: Comparison,
+        example: Example,
+        cotangents: Sequence[Tensor] | None,
+        drawn: Drawn,
+    ) -> dict[str, Tensor]:
+        """What the reference makes in float64 of other numbers."""
+        return cls(comparison, replace(example, dtype="float64"), cotangents, drawn).exact
+
+    @functools.cached_property
+    def others(self) -> tuple[Tensor, ...]:
+        """The outputs for other inputs."""
+        with seeded(self.example.seed):
+            return self._reference.forward_only(*self.drawn.inputs_in(torch.float64)[1])
+
+
+def check(
+    comparison: Comparison,
+    example: Example,
+    name: str = "",
+    clause: str = "",
+    cotangents: Sequence[Tensor] | None = None,
+    given: Drawn | None = None,
+    measure_power: bool = False,
+) -> list[Verdict]:
+    """Make one check, and judge every tensor that comes out of it.
+
+    Args:
+        comparison: what to compare with what.
+        example: what to draw and do.
+        name: of the check.
+        clause: that the check is of. Default: that of the example.
+        cotangents: gradients of the outputs. Default: drawn at random, as they should be.
+        given: parameters and inputs. Default: drawn at random.
+        measure_power: whether to draw all of the control even if the subject passes without, so
+            that the bounds are those that an error would have to exceed, and the power is known.
+    """
+    clause = clause or clause_of(example, comparison.base)
+
+    def alone(status: Status, reason: str, clause: str = clause) -> Verdict:
+        return Verdict("", status, reason, name, clause, example)
+
+    known = {} if comparison.known is None else comparison.known
+    try:
+        expected = known.pop(str(example), None) or Expected(comparison, example, cotangents, given)
+    except NotApplicable as error:
+        return [alone(Status.SKIPPED, str(error))]
+    except Exception as error:
+        return [alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")]
+    drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
+    try:
+        ran = expected.run(drawn.subject(dtype), dtype)
+    except NotApplicable as error:
+        return [alone(Status.SKIPPED, str(error))]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too
+        return [alone(Status.ERROR, first_line(error))]
+    side_effects = [
+        alone(Status.FAILED, effect, "side-effects")
+        for effect in ran.side_effects
+        if effect not in expected.side_effects
+        and not (comparison.in_place and IN_PLACE.match(effect))
+    ]
+    if not ran.side_effects:
+        known[str(example)] = expected
+    actual = ran.named if comparison.strict else _alike(ran.named, expected.named)
+    # The control would move numbers off the kinks, and allow the jump for an error.
+    at_kinks = bool(example.values)
+    if comparison.one_sided and (at_kinks or example.special == "ties"):
+        run = functools.partial(Expected.near, comparison, example, cotangents)
+        actual = choose_as_reference(actual, expected.exact, drawn, run)
+
+    def judged(
+        perturbed_intermediates: Sequence[dict[str, Tensor]] = (),
+        rough: Sequence[dict[str, Tensor]] = (),
+    ) -> list[Verdict]:
+        return [
+            judge(
+                tensor,
+                actual.get(tensor),
+                expected.named[tensor],
+                expected.exact[tensor],
+                [] if at_kinks else [other[tensor] for other in expected.perturbed_inputs],
+                expected.largest_cotangent,
+                [other[tensor] for other in perturbed_intermediates],
+                [other[tensor] for other in rough if tensor in other],
+                measure_power,
+            )
+            for tensor in expected.named
+        ]
+
+    def too_far(verdicts: Sequence[Verdict]) -> list[Verdict]:
+        return [v for v in verdicts if v.status == Status.FAILED and v.absolute > v.bound]
+
+    verdicts = judged()
+    if not at_kinks and (measure_power or too_far(verdicts)):
+        # Two draws of the control may be small by luck. Before anything is said against the
+        # subject, there are more, which also move what PyTorch, and what the subject, computes on
+        # the way. The subject may not be able to compute in float64.
+        verdicts = judged(expected.perturbed_intermediates)
+        # What is farther off is past excuse.
+        if measure_power or any(v.absolute <= ROUGHEST * v.bound for v in too_far(verdicts)):
+            try:
+                rough = expected.subject_rounding(drawn)
+            except Exception:
+                rough = []
+            verdicts = judged(expected.perturbed_intermediates, rough)
+    verdicts += [
+        _surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected.named
+    ]
+    if example.steps == "once":
+        try:
+            others = expected.others
+        except Exception:  # the reference may refuse other inputs: a class that there is not
+            return [alone(Status.SKIPPED, "the reference accepts these inputs by luck")]
+        verdicts = [_constant(verdict, expected.exact, others) for verdict in verdicts]
+    found = [replace(verdict, check=name, clause=clause, example=example) for verdict in verdicts]
+    return found + side_effects
+
+
+# What a subject that says that it works in place may do.
+IN_PLACE = re.compile(r"(\w+[.])?(input|cotangent)[.]\d+ was modified")
+
+
+def _alike(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """``actual`` in the dtypes of ``expected``, and in their shapes but for dimensions of 1.
+
+    A NumPy function computes in float64 whatever it is given; a student's loss may be of shape
+    (1,). Neither is a mistake in a formula.
+    """
+    alike = {}
+    for name, tensor in actual.items():
+        like = expected.get(name, tensor)
+        shapes = [[size for size in t.shape if size != 1] for t in (tensor, like)]
+        tensor = tensor.reshape(like.shape) if shapes[0] == shapes[1] else tensor
+        floats = tensor.is_floating_point() and like.is_floating_point()
+        alike[name] = tensor.to(like.dtype) if floats else tensor
+    return alike
+
+
+_COPIES = {"aten::clone", "aten::_to_copy"}  # which round nothing
+
+
+class _Perturbing(TorchDispatchMode):
+    """Within it, the result of every operation is moved."""
+
+    def __init__(self, move: Move) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.move = move
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result, schema = function(*args, **kwargs or {}), function._schema
+        if schema.name in _COPIES or any(returned.alias_info for returned in schema.returns):
+            return result
+        # Of a tuple, as of batch normalization and its backward pass, each.
+        return tree_map_only(Tensor, self.move, result)
+
+
+def first_line(error: BaseException) -> str:
+    """The type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def _surplus(tensor: str, actual: Tensor) -> Verdict:
+    """Judge what the subject makes and the reference does not: a gradient is to be 0."""
+    if tensor.endswith(".grad") and not actual.any():
+        return Verdict(tensor, Status.SKIPPED, "zeros, where the reference has no gradient")
+    if tensor.endswith(".grad"):
+        return Verdict(tensor, Status.FAILED, "a gradient, where the reference has none")
+    return Verdict(tensor, Status.SKIPPED, "the reference has none")
+
+
+def _constant(verdict: Verdict, exact: dict[str, Tensor], others: tuple[Tensor, ...]) -> Verdict:
+    """MISTRUSTED, if it is of an output that other inputs change by less than the bound."""
+    if verdict.status != Status.PASSED or not verdict.tensor.startswith("output"):
+        return verdict
+    other = others[int(verdict.tensor.partition(".")[2] or 0)]
+    difference = (exact[verdict.tensor].double() - other.double()).abs()
+    if (difference <= verdict.bound).all():
+        return replace(verdict, status=Status.MISTRUSTED, reason="other inputs give the same")
+    return verdict

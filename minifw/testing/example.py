@@ -1,0 +1,293 @@
+"""Examples: what one check draws and does, and the draws themselves.
+
+An example is a few plain values, so it can be written down, shrunk and run again. All numbers are
+drawn in float32 and rounded to the example's dtype, so that float64 can compute with the very
+same.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from minifw.testing.case import Case, Input
+
+__all__ = [
+    "COTANGENTS",
+    "DTYPES",
+    "LAYOUTS",
+    "SPECIAL",
+    "Example",
+    "copied",
+    "draw_inputs",
+    "lay_out",
+    "parse_input",
+]
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+# Put among the entries of the first input; of "largest" and "subnormal", each dtype has its own.
+SPECIAL = (
+    "nan", "infinities", "signed zeros", "subnormal", "largest", "ties", "positive", "edges",
+)  # fmt: skip
+
+# Keyword arguments of torch.nn's constructors that are sizes, as the shapes of inputs.
+SIZE_OPTIONS = {
+    "in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels",
+    "normalized_shape", "input_size", "hidden_size", "num_embeddings", "embedding_dim", "embed_dim",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """What to draw, and what to do with it.
+
+    Attributes:
+        steps: name of a pass in :data:`minifw.testing.passes.PASSES`.
+        dtype: of parameters, inputs and cotangents; a key of :data:`DTYPES`.
+        layout: strides of inputs and cotangents; a key of :data:`LAYOUTS`.
+        cotangent: what the gradients of the outputs are; a key of :data:`COTANGENTS`.
+        cotangent_layout: their strides, if others than those of the inputs.
+        parameter_layout: strides of the parameters.
+        special: values among the normally distributed ones; one of :data:`SPECIAL`, or "".
+        values: numbers that inputs are drawn from, in place of the normally distributed ones.
+        parameters: "random", drawn from a normal distribution; "initial", the reference's own;
+            "zero", all 0.
+        batch: size of the leading dimension of each input; None for that of the row.
+        rank: leading dimensions of size 2 put before each input, or -1 for the first left out.
+        scalar: whether every input is zero-dimensional.
+        scale: factor of the inputs that are real numbers.
+        shift: what is added to them.
+        sizes: replacements of the sizes in input shapes and constructor arguments, by size.
+        shrink: factor of the constructor's arguments that are floats.
+        other_mode: whether to run in the mode that the row does not name.
+        seed: of every draw.
+    """
+
+    steps: str = "once"
+    dtype: str = "float64"
+    layout: str = "contiguous"
+    cotangent: str = "random"
+    cotangent_layout: str = ""
+    parameter_layout: str = "contiguous"
+    special: str = ""
+    values: tuple[float, ...] = ()
+    parameters: str = "random"
+    batch: int | None = None
+    rank: int = 0
+    scalar: bool = False
+    scale: float = 1.0
+    shift: float = 0.0
+    sizes: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    shrink: float = 1.0
+    other_mode: bool = False
+    seed: int = 0
+
+    def __str__(self) -> str:
+        """The fields that are not as by default, as JSON."""
+        plain = Example()
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return json.dumps({k: v for k, v in values.items() if v != getattr(plain, k)})
+
+    @classmethod
+    def parse(cls, text: str) -> "Example":
+        """The inverse of ``str``.
+
+        Raises:
+            ValueError: the text is not JSON of known fields.
+        """
+        try:
+            values = json.loads(text)
+            sizes = {int(old): int(new) for old, new in values.pop("sizes", {}).items()}
+            numbers = tuple(map(float, values.pop("values", ())))
+            example = cls(**values, values=numbers, sizes=sizes)
+            layouts = {example.layout, example.cotangent_layout or "contiguous"}
+            if example.dtype not in DTYPES or not layouts <= LAYOUTS.keys():
+                raise ValueError
+            return example
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"expected an example such as {cls(seed=1)}, got {text!r}") from error
+
+    def resize(self, value: Any) -> Any:
+        """A constructor argument with its sizes replaced and its floats shrunk."""
+        if isinstance(value, Case):
+            return replace(
+                value,
+                arguments=self.resize(value.arguments),
+                options=self.resize_options(value.options),
+            )
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.resize(part) for part in value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return self.sizes.get(value, value)
+        if isinstance(value, float):
+            return value * self.shrink
+        if isinstance(value, Tensor):
+            return value.new_ones(self.resize(tuple(value.shape)))
+        return value
+
+    def resize_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments: as :meth:`resize`, but whole numbers, which may be places, stay."""
+        return {
+            name: self.resize(value)
+            if name in SIZE_OPTIONS or isinstance(value, (float, Tensor))
+            else value
+            for name, value in options.items()
+        }
+
+    def shape(self, spec: Input) -> tuple[int, ...]:
+        """The shape of an input."""
+        if self.scalar:
+            return ()
+        shape: tuple[int, ...] = self.resize(spec.shape)
+        if self.batch is not None and shape:
+            shape = (self.batch, *shape[1:])
+        return (2,) * self.rank + shape if self.rank >= 0 else shape[1:]
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    if tensor.dim() != 4:
+        return tensor
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def _with_offset(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor.new_zeros(1), tensor.flatten()])[1:].view(tensor.shape)
+
+
+LAYOUTS = {
+    "contiguous": lambda tensor: tensor,
+    "transposed": lambda tensor: tensor.transpose(0, -1).contiguous().transpose(0, -1),
+    "strided": lambda tensor: torch.stack([tensor, tensor], -1)[..., 0],
+    "expanded": lambda tensor: tensor.narrow(0, 0, min(len(tensor), 1)).expand_as(tensor),
+    "channels last": _channels_last,
+    # The last stride is 1, the pitch of the rows is another than their length.
+    "columns": lambda tensor: torch.cat([tensor, tensor], -1)[..., : tensor.shape[-1]],
+    "offset": _with_offset,
+}
+
+# The gradients of the outputs, made of normally distributed numbers.
+COTANGENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "random": lambda tensor: tensor,
+    # One number of stride 0, which is what .sum().backward() sends, but for its value.
+    "scalar": lambda tensor: tensor.new_full((), 0.75).expand(tensor.shape),
+    "zeros": torch.zeros_like,
+    "one row": lambda tensor: (
+        torch.cat([tensor[:1], torch.zeros_like(tensor[1:])]) if tensor.dim() else tensor
+    ),
+    "large": lambda tensor: tensor * 1e4,
+    "small": lambda tensor: tensor * 1e-5,
+    "positive": torch.abs,
+}
+
+
+def lay_out(tensor: Tensor, layout: str) -> Tensor:
+    """``tensor`` with other strides; "expanded" repeats its first row."""
+    return LAYOUTS[layout](tensor) if tensor.dim() else tensor
+
+
+def copied(value: Any) -> Any:
+    """A tensor of the same strides, also where they overlap; anything else as it is."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return value
+    storage = value.untyped_storage().clone()  # type: ignore[no-untyped-call]
+    copy = torch.empty(0, dtype=value.dtype, device=value.device)
+    return copy.set_(storage, value.storage_offset(), value.shape, value.stride())
+
+
+def _special(name: str, dtype: torch.dtype) -> list[float]:
+    limits = torch.finfo(dtype)
+    return {
+        "nan": [torch.nan],
+        "infinities": [torch.inf, -torch.inf],
+        "signed zeros": [0.0, -0.0],
+        "subnormal": [limits.tiny / 4, -limits.tiny / 2],
+        "largest": [limits.max, -limits.max],
+        "ties": [0.0, 1.0, -1.0, 2.0],
+    }[name]
+
+
+def draw_inputs(
+    example: Example, specs: tuple[Input, ...], generator: Generator, device: str
+) -> tuple[Tensor, ...]:
+    """Draw one set of inputs."""
+    dtype, drawn = DTYPES[example.dtype], []
+    for place, spec in enumerate(specs):
+        shape = example.shape(spec)
+        if spec.domain == "index":
+            values = torch.randint(example.resize(spec.classes), shape, generator=generator)
+            if example.special == "edges":  # repeated, and others missing
+                values = values[..., :1].expand_as(values) if values.dim() else values
+            drawn.append(lay_out(values.to(device), example.layout))
+            continue
+        if spec.domain == "real" and example.values:
+            places = torch.randint(len(example.values), shape, generator=generator)
+            values = torch.tensor(example.values)[places]
+        elif spec.domain == "real":
+            values = torch.randn(shape, generator=generator) * example.scale + example.shift
+        else:
+            values = torch.rand(shape, generator=generator)
+            # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
+            values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
+            if example.special == "edges" and spec.domain == "probability":
+                rounded = torch.rand(shape, generator=generator) < 0.7
+                values = torch.where(rounded, values.round(), values)
+        values = values.abs() if example.special == "positive" else values
+        values = values.to(dtype)
+        if example.special in ("positive", "edges"):
+            pass
+        elif example.special == "ties":
+            if spec.domain == "real":
+                # Equal numbers only at 0, which the control leaves there: elsewhere it would move
+                # them apart, and allow the jump of the derivative for an error.
+                values = (values / 2).round().clamp(-1, 1) * (1 + place)
+            elif spec.domain == "binary":  # and inputs that are certain, and right
+                drawn[0] = lay_out(torch.where(values == 1, values, drawn[0]), example.layout)
+        elif example.special and place == 0 and spec.domain == "real":
+            flat = values.view(-1)
+            for index, value in zip(
+                torch.randperm(len(flat), generator=generator).tolist(),
+                2 * _special(example.special, dtype),
+                strict=False,
+            ):
+                flat[index] = value
+        drawn.append(lay_out(values.to(device), example.layout))
+    return tuple(drawn)
+
+
+def parse_input(text: str) -> Input:
+    """Read ``SHAPE[:DOMAIN[:CLASSES]][:constant]``: "4,3", "4:long:10", "4,3:probability".
+
+    Domains are float (default), probability, binary and long, whose numbers are below CLASSES. The
+    shape of a zero-dimensional input is empty.
+
+    Raises:
+        ValueError: the text is not of this form.
+    """
+    shape, *rest = text.split(":")
+    constant = "constant" in rest
+    domain, *classes = [part for part in rest if part != "constant"] or ["float"]
+    domains = {"float": "real", "probability": "probability", "binary": "binary", "long": "index"}
+    try:
+        if domain not in domains or len(classes) != (domain == "long"):
+            raise ValueError
+        return Input(
+            tuple(int(size) for size in shape.split(",") if size),
+            domains[domain],  # type: ignore[arg-type]
+            constant,
+            int(classes[0]) if classes else 0,
+        )
+    except ValueError:
+        raise ValueError(
+            "expected an input such as 4,3 or 4:long:10 or 4,3:probability or 4,3:float:constant, "
+            f"got {text!r}"
+        ) from None

@@ -1,0 +1,331 @@
+"""verify: all clauses, the cross-check and the fuzzer on one comparison."""
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minifw.testing.case import Input, seeded
+from minifw.testing.catalog import CHECKS, catalog
+from minifw.testing.check import check, first_line
+from minifw.testing.clause import CLAUSES, deciding, known
+from minifw.testing.comparison import Comparison, draw
+from minifw.testing.cross_check import gradcheck, hear
+from minifw.testing.example import DTYPES, Example, parse_input
+from minifw.testing.fuzz import fuzz
+from minifw.testing.report import Report
+from minifw.testing.subject import UsageError
+from minifw.testing.verdict import Status, Verdict, failures
+
+__all__ = ["CHECK_NAMES", "verify", "verify_comparison"]
+
+CHECK_NAMES = (*CHECKS, "cross-check", "gradcheck", "fuzzing")
+
+# A formula that differs from PyTorch's by less than this, as a share of the largest entry, and in
+# float32 not at all, has a small constant in it, as in log(p + 1e-8).
+SMALL_CONSTANT = 1e-6
+
+
+def verify(
+    subject: Any,
+    reference: Callable[..., torch.nn.Module],
+    inputs: Sequence[Input | str | Sequence[int]],
+    arguments: Sequence[Any] = (),
+    options: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+    contract: str | None = None,
+    require: Collection[str] = (),
+    allow: Collection[str] = (),
+    training: bool | None = None,
+    device: str = "cpu",
+    dtypes: Sequence[str] = tuple(DTYPES),
+    skip: Collection[str] = (),
+    max_examples: int = 100,
+    seed: int = 0,
+    in_place: bool = False,
+    cotangents: Sequence[Tensor] | None = None,
+) -> Report:
+    """Is a hand-written backward pass equal to PyTorch's?
+
+    ::
+
+        report = verify(MyLinear, torch.nn.Linear, ["4,5"], (5, 3), {"bias": False})
+        assert report.status == "PASSED", report
+
+    Args:
+        subject: what to verify: a class of minifw or torch.nn modules, or of objects with the
+            methods of :class:`~minifw.testing.Adapter`, or a function that makes one;
+            or a :class:`torch.autograd.Function`, which is applied to the inputs and then to the
+            reference's parameters in their order.
+        reference: class of the trusted module of torch.nn, or a function that makes one.
+        inputs: what both are called on: shapes, or texts such as "4,3" and "4:long:10"
+            (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`.
+        arguments, options: of both constructors. The fuzzer gives sizes that stand in
+            ``arguments`` and in the shapes of inputs other values.
+        name: of the comparison. Default: that of the subject.
+        contract: "formula", "torch" or "minifw". Default: that of the subject's kind.
+        require, allow: names of clauses that decide the verdict besides, or do not.
+        training: the mode to verify in. Default: training mode, and one check in the other.
+        device: where to compute.
+        dtypes: keys of :data:`~minifw.testing.example.DTYPES`. Default: all.
+        skip: names of checks or clauses to leave out (:data:`CHECK_NAMES`).
+        max_examples: number of examples that the fuzzer tries.
+        seed: of the fuzzer.
+        in_place: whether the subject may modify its inputs and cotangents.
+        cotangents: gradients of the outputs for the plain checks alone, and nothing else is then
+            done. Default: drawn at random, as they should be.
+
+    Returns:
+        The report; its ``status`` is PASSED, FAILED, MISTRUSTED, SKIPPED or ERROR.
+
+    Raises:
+        UsageError: subject or reference cannot be made, or the reference cannot be called on the
+            inputs, or an argument is unknown.
+    """
+    try:
+        specs = tuple(
+            spec
+            if isinstance(spec, Input)
+            else parse_input(spec if isinstance(spec, str) else ",".join(map(str, spec)))
+            for spec in inputs
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    comparison = Comparison(
+        name or getattr(subject, "__name__", type(subject).__name__),
+        subject,
+        reference,
+        specs,
+        tuple(arguments),
+        options or {},
+        training,
+        device,
+        in_place=in_place,
+    )
+    return verify_comparison(
+        comparison,
+        contract=contract,
+        require=require,
+        allow=allow,
+        dtypes=dtypes,
+        skip=skip,
+        max_examples=max_examples,
+        seed=seed,
+        cotangents=cotangents,
+    )
+
+
+def verify_comparison(
+    comparison: Comparison,
+    *,
+    contract: str | None = None,
+    require: Collection[str] = (),
+    allow: Collection[str] = (),
+    clauses: Collection[str] | None = None,
+    dtypes: Sequence[str] = tuple(DTYPES),
+    skip: Collection[str] = (),
+    max_examples: int = 100,
+    seed: int = 0,
+    cotangents: Sequence[Tensor] | None = None,
+    command: str = "",
+    power: bool = True,
+) -> Report:
+    """As :func:`verify`.
+
+    Args:
+        clauses: names of those to try. Default: all.
+        command: the command line to reproduce failures by.
+        power: whether to look into the power of the plain checks in float64 and float32. In fewer
+            bits, a relative error of 1e-5 is less than a rounding.
+    """
+    for dtype in dtypes:
+        known("dtype", dtype, DTYPES)
+    for name in skip:
+        known("check", name, (*CHECK_NAMES, *CLAUSES))
+    contract, deciding_clauses, tried = _settle(comparison, contract, require, allow, clauses, skip)
+    comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
+    usable, notes, verdicts = _usable(comparison, dtypes, contract)
+    comparison = replace(comparison, base=usable[0])
+    report = Report(
+        comparison.name,
+        (),
+        reference=comparison.reference_name,
+        contract=contract,
+        deciding=deciding_clauses,
+        notes=notes,
+        options=_options(comparison),
+        dtypes=tuple(usable),
+        command=command,
+    )
+    examples = 0
+
+    def count() -> None:
+        nonlocal examples
+        examples += 1
+
+    def run(name: str, tried_examples: Sequence[Example], clause: str) -> list[Verdict]:
+        found = []
+        for example in tried_examples:
+            if cotangents is not None and example != Example(example.steps, example.dtype):
+                continue
+            count()
+            measure = power and example in (Example(dtype="float64"), Example(dtype="float32"))
+            found += check(comparison, example, name, clause, cotangents, measure_power=measure)
+        return found
+
+    untried = {name: "left out" for name in CLAUSES if name not in tried}
+    wrong = False
+    for name, planned in catalog(usable, comparison).items():
+        if name in skip or planned.clause not in tried:
+            continue
+        if name in comparison.exceptions:
+            skipped = Verdict("", Status.SKIPPED, comparison.exceptions[name], name, planned.clause)
+            verdicts += [replace(skipped, example=example) for example in planned.examples]
+        elif wrong and planned.clause != "derivative":
+            untried[planned.clause] = "the derivative is wrong"
+        else:
+            found = run(name, planned.examples, planned.clause)
+            if contract == "formula" and planned.clause == "derivative":
+                found, note = _excuse_small_constant(comparison, found)
+                report = replace(report, notes=tuple(dict.fromkeys(report.notes + note)))
+            verdicts += found
+            # What else is wrong with a wrong derivative says nothing more.
+            wrong |= contract != "minifw" and bool(
+                [v for v in failures(found) if v.clause == "derivative"]
+            )
+    if cotangents is not None:
+        return replace(report, verdicts=tuple(verdicts), examples=examples)
+    if "fuzzing" not in skip and max_examples and not wrong:
+        # The fuzzer tries what decides.
+        drawn_from = [name for name in tried if name in deciding_clauses]
+        verdicts += fuzz(comparison, tuple(usable), max_examples, seed, drawn_from, count)
+    if contract == "minifw":
+        report = replace(
+            report,
+            testimonies=() if "cross-check" in skip else tuple(hear(comparison)),
+            gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
+        )
+    return replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
+
+
+def _settle(
+    comparison: Comparison,
+    contract: str | None,
+    require: Collection[str],
+    allow: Collection[str],
+    clauses: Collection[str] | None,
+    skip: Collection[str],
+) -> tuple[str, frozenset[str], list[str]]:
+    """The contract, the clauses that decide, and those to be tried."""
+    if contract is None:
+        contract = draw(comparison, Example()).subject(torch.float64).contract
+    for name in clauses or ():
+        known("clause", name, CLAUSES)
+    names = deciding(contract, require, allow)
+    tried = [
+        name
+        for name in CLAUSES
+        if name not in skip and (clauses is None or name in clauses or name == "derivative")
+    ]
+    return contract, names, tried
+
+
+_BAD_CALL = re.compile(r"positional argument|required argument|unexpected keyword|required keyword")
+
+
+def _usable(
+    comparison: Comparison, dtypes: Sequence[str], contract: str
+) -> tuple[list[str], tuple[str, ...], list[Verdict]]:
+    """The dtypes that both sides compute in, and what was seen of the others.
+
+    Raises:
+        UsageError: the reference cannot be called on these inputs, or the subject not with so
+            many.
+    """
+    usable, notes, verdicts, refusal = [], [], [], ""
+    for dtype in dtypes:
+        example = Example(dtype=dtype)
+        drawn = draw(comparison, example)
+        inputs = drawn.inputs_in(DTYPES[dtype])[0]
+        with seeded(0):
+            try:
+                expected = drawn.reference(DTYPES[dtype]).forward_only(*inputs)
+            except Exception as error:
+                refusal = refusal or first_line(error)
+                continue
+        try:
+            with seeded(0):
+                actual = drawn.subject(DTYPES[dtype]).forward_only(*inputs)
+        except UsageError:
+            raise
+        except Exception as error:
+            reason = first_line(error)
+            if isinstance(error, TypeError) and _BAD_CALL.search(str(error)):
+                raise UsageError(
+                    f"the subject cannot be called on these inputs: {reason}"
+                ) from error
+            if contract != "minifw":
+                notes.append(f"refuses {dtype} ({reason})")
+                verdicts.append(
+                    Verdict("", Status.SKIPPED, f"refuses {dtype}", "", "precision", example)
+                )
+                continue
+            actual = expected  # an ERROR of every check in this dtype
+        others = {
+            str(output.dtype)
+            for output, like in zip(actual, expected, strict=False)
+            if output.is_floating_point() and output.dtype != like.dtype
+        }
+        # A subject that computes in float32 whatever it is given is judged in float32.
+        if "torch.float32" in others and dtype == "float64" and contract != "minifw":
+            reason = "returns torch.float32 for inputs of torch.float64"
+            verdicts.append(Verdict("", Status.FAILED, reason, "", "precision", example))
+            notes.append("computes in float32")
+            continue
+        usable.append(dtype)
+    if usable:
+        return usable, tuple(notes), verdicts
+    if refusal and not notes:
+        raise UsageError(f"the reference cannot be called on these inputs: {refusal}")
+    # It refuses all: an ERROR of the derivative.
+    return list(dtypes[:1]), (), []
+
+
+def _excuse_small_constant(
+    comparison: Comparison, verdicts: list[Verdict]
+) -> tuple[list[Verdict], tuple[str, ...]]:
+    """Excuse a formula for a difference that does not show in float32, and say so."""
+    wrong = failures(verdicts)
+    small = [v for v in wrong if v.example.dtype == "float64" and 0 < v.relative < SMALL_CONSTANT]
+    if not wrong or small != wrong:
+        return verdicts, ()
+    for example in dict.fromkeys(v.example for v in wrong):
+        if failures(check(comparison, replace(example, dtype="float32"))):
+            return verdicts, ()
+    largest = max(v.relative for v in wrong)
+    note = (
+        f"in float64 it differs from the reference by {largest:.1g} of the largest entry, "
+        "in float32 not at all: is there a small constant in the formula?"
+    )
+    return [replace(v, status=Status.PASSED) if v in wrong else v for v in verdicts], (note,)
+
+
+def _options(comparison: Comparison) -> tuple[str, ...]:
+    """The names of the reference's options that were not given."""
+    try:
+        signature = inspect.signature(comparison.reference)
+        given = signature.bind(*comparison.arguments, **comparison.options).arguments
+    except (TypeError, ValueError):
+        return ()
+    return tuple(
+        name
+        for name, parameter in signature.parameters.items()
+        if name not in given
+        and name not in ("device", "dtype")
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    )
