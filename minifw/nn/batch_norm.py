@@ -23,14 +23,14 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Pullback]:
-    """(input - mean) / sqrt(variance + eps) weight + bias, moments for each channel (dimension 1).
+    """(input - mean) / sqrt(variance + eps) weight + bias, with moments of each channel (dim 1).
 
-    In training the moments are those of the batch, and the running ones are changed in place::
+    Training uses the moments of the batch, and updates the running moments in place::
 
         running <- (1 - momentum) running + momentum moment
 
-    with the variance divided by n - 1. Otherwise the running moments are used, as constants. The
-    pullback returns the gradients of input, weight and bias, as that of
+    with the variance divided by n - 1. Evaluation uses the running moments, as constants. The
+    pullback returns the gradients of input, weight and bias: see
     :func:`~minifw.nn.normalization.normalize`.
 
     Shape:
@@ -74,19 +74,19 @@ def batch_norm(
 
 
 class BatchNorm1d(Module, capturable=True):
-    """(input - mean) / sqrt(variance + eps) weight + bias, the moments those of each channel.
+    """(input - mean) / sqrt(variance + eps) weight + bias, with moments of each channel.
 
-    In training the moments are those of the batch, which the gradient takes into account, and
-    running averages are kept of them; in evaluation these are used, as constants.
+    Training uses the moments of the batch, differentiates through them, and updates their running
+    averages. Evaluation uses the running averages, as constants.
 
     Args:
         num_features: number of channels C.
         eps: added to the variance. Default: 1e-5.
-        momentum: share of the latest batch in the running averages; None for the average of all
+        momentum: weight of the last batch in the running averages; None for the mean of all
             batches. Default: 0.1.
         affine: whether there are weight and bias. Default: True.
-        track_running_stats: whether there are running averages; without them evaluation uses the
-            moments of the batch too. Default: True.
+        track_running_stats: whether there are running averages; otherwise evaluation uses the
+            moments of the batch. Default: True.
         device: device of the parameters. Default: torch's.
         dtype: dtype of the parameters. Default: torch's.
         bias: whether there is a bias beside the weight. Default: True.

@@ -7,11 +7,8 @@ from minifw.nn.loss import Loss, reduce
 from minifw.nn.rule import Pullback, constant
 
 __all__ = [
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-]
+    "BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+]  # fmt: skip
 
 # 1e-12, which PyTorch's kernel holds in float32 whatever it computes in.
 _SMALLEST = 9.999999960041972e-13
@@ -61,13 +58,13 @@ def binary_cross_entropy(
                 f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
                 + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
             )
-    one = constant(1.0, input.dtype, input.device)
+    unit = constant(1.0, input.dtype, input.device)
     log_no, log_yes = (-input).log1p_().clamp_(min=-100), input.log().clamp_(min=-100)
-    loss = (target - one).mul_(log_no).sub_(log_yes.mul_(target))
+    loss = (target - unit).mul_(log_no).sub_(log_yes.mul_(target))
     output, pullback_reduce = reduce(_weigh(loss, weight), reduction)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        derivative = (input - target).div_((one - input).mul_(input).clamp_(min=_SMALLEST))
+        derivative = (input - target).div_((unit - input).mul_(input).clamp_(min=_SMALLEST))
         return _weigh(derivative, weight) * pullback_reduce(grad_output)
 
     return output, pullback

@@ -1,4 +1,4 @@
-"""Containers: modules made of modules in an order. None of them needs a backward of its own."""
+"""Containers: lists of modules, and modules called one after the other."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
@@ -11,7 +11,7 @@ __all__ = ["ModuleList", "Sequential"]
 
 
 class _Ordered(Module, capturable=True):
-    """Modules that are also reached by their place, as in a list."""
+    """Modules that can be indexed, as in a list."""
 
     def _place(self, name: str, module: object) -> None:
         if not isinstance(module, Module):
@@ -39,7 +39,7 @@ class _Ordered(Module, capturable=True):
         return self
 
     def insert(self, index: int, module: Module) -> Self:
-        """Add a module before that at ``index``; all are then named by their place."""
+        """Insert a module before ``index``; all modules are then named by their index."""
         modules = list(self)
         modules.insert(index, module)
         self._renumber(modules)
@@ -61,16 +61,16 @@ class _Ordered(Module, capturable=True):
 
 
 class ModuleList(_Ordered, capturable=True):
-    """Modules in a list, for a ``forward`` that calls them as it likes.
+    """A list of modules, for a ``forward`` that calls them.
 
-    Indexing, slicing, iteration and ``len`` are those of a list; names in the state_dict are the
-    places.
+    Indexing, slicing, iteration and ``len`` work as for a list; names in the state_dict are the
+    indices.
 
     Args:
         modules: the modules. Default: none.
 
     Raises:
-        TypeError: one of them is not a module.
+        TypeError: an entry is not a module.
 
     Source: report 003 (modules of any shape); :class:`torch.nn.ModuleList`.
     """
@@ -83,10 +83,10 @@ class ModuleList(_Ordered, capturable=True):
 
 
 class Sequential(_Ordered, capturable=True):
-    """Call modules one after the other, each on the output of the one before.
+    """Call modules one after the other, each on the output of its predecessor.
 
     Args:
-        modules: the modules, or one dict of modules by name.
+        modules: the modules, or a dict of modules by name.
 
     Raises:
         TypeError: an argument is not a module.
@@ -112,7 +112,7 @@ class Sequential(_Ordered, capturable=True):
         return input
 
     def rule(self, input: Any) -> tuple[Any, Pullback]:
-        """What the tape would make of ``forward``, less the bookkeeping that a chain can spare."""
+        """Return output and pullback: as by a tape, but a chain needs no ids of tensors."""
         modules = [value for value in vars(self).values() if isinstance(value, Module)]
         recording = forward_pass.recording
         pullbacks = []
@@ -134,15 +134,14 @@ class Sequential(_Ordered, capturable=True):
                 while not modules[first].is_trained():
                     first += 1
             for place in range(len(modules) - 1, first, -1):
-                # Popping lets go of what each call kept as soon as it has been used.
+                # Popping frees what each call kept as soon as it has been used.
                 grad = pullbacks.pop()(*grads)
                 if grad is None or grad is NOT_DIFFERENTIATED:
                     if grad is not None and any(other.is_trained() for other in modules[:place]):
                         raise RuntimeError(not_differentiated(modules[place]))
                     return grad
                 grads = (grad,)
-            if needs_input_grad:
-                return pullbacks.pop()(*grads)
-            return pullbacks.pop()(*grads, needs_input_grad=False)
+            options = {} if needs_input_grad else {"needs_input_grad": False}
+            return pullbacks.pop()(*grads, **options)
 
         return input, pullback_chain

@@ -1,4 +1,4 @@
-"""Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
+"""Cross-entropy of classes, from log-probabilities (NLLLoss) or logits (CrossEntropyLoss)."""
 
 from collections.abc import Callable
 
@@ -28,10 +28,10 @@ def _check_weight(weight: Tensor | None, input: Tensor) -> None:
 def _choose(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-    """Where target classes are ignored, their weights (0 if ignored), and their places in input.
+    """Return a mask of ignored targets, the weights of all targets, and their indices in input.
 
-    The first is None if none are, the second if all weigh 1. The places are those that ``gather``
-    and ``scatter`` take; where ignored they are 0.
+    The mask is None if no target is ignored, the weights if all are 1. The indices are for
+    ``gather`` and ``scatter``; an ignored target has weight 0 and index 0.
     """
     if not input.dim():
         raise ValueError("expected an input of shape (C) or (N, C, *), got a scalar")
@@ -69,14 +69,14 @@ def _choose(
 def _nll(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
-    """:func:`nll_loss`, the pullback to each w_t x_t, and where in the input the targets are."""
+    """Return :func:`nll_loss`, the pullback to each w_t x_t, and the indices of the targets."""
     ignored, factors, places = _choose(input, target, weight, ignore_index)
     dim = _class_dim(input)
     loss = -input.gather(dim, places).view(target.shape)
     if factors is not None:
         loss = loss * factors
     if ignored is not None:
-        loss = loss.masked_fill(ignored, 0)  # even of a loss that is infinite
+        loss = loss.masked_fill(ignored, 0)  # even an infinite loss
     total = None if factors is None else factors.sum()
     output, pullback_reduce = reduce(loss, reduction, total)
 
@@ -100,8 +100,8 @@ def nll_loss(
 ) -> tuple[Tensor, Pullback]:
     """-w_t x_t of the target class t, reduced; the gradient is -w_t in x_t and 0 elsewhere.
 
-    Targets of ``ignore_index`` give 0. With reduction "mean" the sum is divided by that of the w_t
-    not ignored.
+    The loss of an ignored target is 0. Reduction "mean" divides the sum of the losses by the sum of
+    the w_t that are not ignored.
 
     Shape:
         - input: (C) or (N, C, \\*), log-probabilities; target: () or (N, \\*), class indices.
@@ -136,8 +136,8 @@ def cross_entropy(
 
         grad_input = G (p sum_c w_c q_c - w q)
 
-    With reduction "mean" the sum is divided by that of w_t for class indices t not ignored, and by
-    the number of samples for class probabilities.
+    Reduction "mean" divides the sum of the losses by the sum of the w_t that are not ignored, and
+    for class probabilities by the number of samples.
 
     Shape:
         - input: (C) or (N, C, \\*), logits; weight: (C).
@@ -160,7 +160,7 @@ def cross_entropy(
         )
 
         def pullback_nll(grad_output: Tensor) -> Tensor:
-            # Both pullbacks at once: the target's probability less 1, the others as they are.
+            # Both pullbacks at once: p - 1 for the target class, p for the others.
             minus_one = constant(-1.0, input.dtype, input.device).expand(places.shape)
             difference = torch.exp(log_probabilities).scatter_add_(dim, places, minus_one)
             return difference.mul_(pullback_chosen(grad_output))
@@ -213,7 +213,7 @@ class NLLLoss(Loss, capturable=True):
 
     Args:
         weight: w, a factor for each class; a buffer. Default: None, all 1.
-        ignore_index: target that gives neither loss nor gradient. Default: -100.
+        ignore_index: target without loss and gradient. Default: -100.
         reduction: "mean" (weighted), "sum", or "none". Default: "mean".
 
     Shape:
@@ -241,7 +241,7 @@ class CrossEntropyLoss(Loss, capturable=True):
 
     Args:
         weight: w, a factor for each class; a buffer. Default: None, all 1.
-        ignore_index: class index that gives neither loss nor gradient. Default: -100.
+        ignore_index: class index without loss and gradient. Default: -100.
         reduction: "mean" (weighted), "sum", or "none". Default: "mean".
         label_smoothing: share of the uniform distribution in q, in [0, 1]. Default: 0.0.
 

@@ -48,6 +48,8 @@ class Dropout(Module, capturable=True):
     Source: report 000; :class:`torch.nn.Dropout`.
     """
 
+    _shown = ("p",)
+
     def __init__(
         self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None
     ) -> None:
@@ -59,6 +61,3 @@ class Dropout(Module, capturable=True):
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return dropout(input, self.p, self.training, self.generator)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

@@ -83,7 +83,7 @@ class Linear(Module, capturable=True):
 
     Attributes:
         weight (Parameter): (out_features, in_features), from U(-k, k), k = 1 / sqrt(in_features).
-        bias (Parameter | None): (out_features), from the same.
+        bias (Parameter | None): (out_features), from the same distribution.
 
     Source: reports 000 to 004; :class:`torch.nn.Linear`.
     """
@@ -107,8 +107,8 @@ class Linear(Module, capturable=True):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the parameters anew, as torch does."""
-        # The same bound as that of the bias, by torch's way to it, whose rounding it has.
+        """Draw new initial values, as torch does."""
+        # The bound is that of the bias; computed as torch does, it has the same rounding.
         init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0

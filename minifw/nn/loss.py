@@ -118,7 +118,7 @@ def smooth_l1_loss(
 ) -> tuple[Tensor, Pullback]:
     """d^2 / (2 beta) where abs(d) < beta, else abs(d) - beta / 2, with d = x - t; reduced.
 
-    Its derivative in x is d / beta, held between -1 and 1. For beta = 0 it is :func:`l1_loss`.
+    Its derivative in x is d / beta, clamped to [-1, 1]. For beta = 0 it is :func:`l1_loss`.
 
     Shape and Raises: as :func:`mse_loss`; also RuntimeError for a negative beta.
     """
@@ -142,7 +142,7 @@ def huber_loss(
 ) -> tuple[Tensor, Pullback]:
     """d^2 / 2 where abs(d) < delta, else delta (abs(d) - delta / 2), with d = x - t; reduced.
 
-    Its derivative in x is d, held between -delta and delta.
+    Its derivative in x is d, clamped to [-delta, delta].
 
     Shape and Raises: as :func:`mse_loss`; also RuntimeError for a delta of 0 or less.
     """
@@ -231,7 +231,7 @@ class SmoothL1Loss(Loss, capturable=True):
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
-        beta: distance from which it is linear. Default: 1.0.
+        beta: distance above which it is linear. Default: 1.0.
 
     Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
 
@@ -251,7 +251,7 @@ class HuberLoss(Loss, capturable=True):
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
-        delta: distance from which it is linear. Default: 1.0.
+        delta: distance above which it is linear. Default: 1.0.
 
     Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
 
