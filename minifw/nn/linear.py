@@ -30,23 +30,35 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
         RuntimeError: shapes, dtypes or devices do not fit.
     """
     if input.dim() != 2:
-        check_input(input, weight)
-    rows = input if input.dim() == 2 else input.reshape(-1, weight.shape[1])
+        return _linear_any_dimensions(input, weight, bias)
     try:
-        output = torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())
+        output = torch.mm(input, weight.mT) if bias is None else torch.addmm(bias, input, weight.mT)
     except RuntimeError:
         check_input(input, weight)
         raise
 
     def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
-        grad = grad_output if input.dim() == 2 else grad_output.reshape(output.shape)
         return (
-            torch.mm(grad, weight).view(input.shape) if needs_input_grad[0] else None,
-            torch.mm(grad.t(), rows) if needs_input_grad[1] else None,
-            grad.sum(-2) if bias is not None and needs_input_grad[2] else None,
+            torch.mm(grad_output, weight) if needs_input_grad[0] else None,
+            torch.mm(grad_output.mT, input) if needs_input_grad[1] else None,
+            grad_output.sum(-2) if bias is not None and needs_input_grad[2] else None,
         )
 
-    return output.view(*input.shape[:-1], len(weight)), pullback
+    return output, pullback
+
+
+def _linear_any_dimensions(
+    input: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Pullback]:
+    """:func:`linear` with the leading dimensions of input merged into one."""
+    check_input(input, weight)
+    rows, pullback_rows = linear(input.reshape(-1, weight.shape[1]), weight, bias)
+
+    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
+        grad_input, *grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
+        return (None if grad_input is None else grad_input.view(input.shape), *grads)
+
+    return rows.view(*input.shape[:-1], len(weight)), pullback
 
 
 def check_input(input: Tensor, weight: Tensor) -> None:
