@@ -103,6 +103,7 @@ class _Page(HTMLParser):
             self.loads.append(values["src"])
 
 
+@pytest.mark.build
 def test_the_book_builds_without_a_warning_and_its_links_lead_somewhere(tmp_path):
     pytest.importorskip("sphinx", reason="needs the extra docs")
     options = ["-nWq", "-d", tmp_path / "trees"]  # nitpicky: every reference is to something
