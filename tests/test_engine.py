@@ -462,5 +462,5 @@ def test_the_fuzzer_shrinks_to_an_example_that_fails_again() -> None:
     assert report.status == Status.FAILED
     (fuzzed,) = [verdict for verdict in report.failures if verdict.check == "fuzzing"]
     assert fuzzed.example.sizes == {2: 4}
-    again = check(Comparison("", OnlySmall, torch.nn.Tanh, (Input((2, 2)),)), example)
+    again = check(Comparison("", OnlySmall, torch.nn.Tanh, (Input((2, 2)),)), fuzzed.example)
     assert Status.FAILED in {verdict.status for verdict in again}
