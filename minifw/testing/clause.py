@@ -101,11 +101,15 @@ def clause_of(example: Example, base: str) -> str:
     tried = (
         (steps.get(example.steps, "call-order"), example.steps != plain.steps),
         ("modes", example.other_mode),
-        ("kinks", example.special == "ties"),
+        ("kinks", example.special == "ties" or bool(example.values)),
+        ("domain-edges", example.special == "edges" or example.parameters == "zero"),
+        ("precision", example.special == "positive"),
         ("special-values", bool(example.special)),
-        ("layouts", example.layout != plain.layout),
+        ("layouts", example.layout != plain.layout or bool(example.cotangent_layout)),
+        ("layouts", example.cotangent == "scalar" or example.parameter_layout != "contiguous"),
+        ("cotangents", example.cotangent != plain.cotangent),
         ("empty", example.batch == 0),
-        ("ranks", example.scalar),
+        ("ranks", example.scalar or example.rank != 0),
         ("precision", example.dtype != base or example.scale != 1 or example.shift != 0),
     )
     return next((clause for clause, applies in tried if applies), "derivative")

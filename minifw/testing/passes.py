@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
-from minifw.testing.example import DTYPES, Example, lay_out
+from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
 from minifw.testing.subject import Subject, named
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
@@ -123,11 +123,13 @@ class Pass:
         dtype = DTYPES[self.example.dtype]
         # Of equal samples with equal gradients, batch normalization makes nothing but rounding.
         expanded = self.example.layout == "expanded"
-        layout = "contiguous" if expanded else self.example.layout
-        return [
-            self.move(lay_out(torch.randn(o.shape, generator=generator).to(dtype), layout).to(o))
-            for o in outputs
-        ]
+        layout = self.example.cotangent_layout or (
+            "contiguous" if expanded else self.example.layout
+        )
+        kind = COTANGENTS[self.example.cotangent]
+        drawn = [torch.randn(o.shape, generator=generator).to(dtype).to(o) for o in outputs]
+        # Moved before it is laid out: what is moved has strides of its own.
+        return [kind(lay_out(self.move(cotangent), layout)) for cotangent in drawn]
 
     def _watch(self, tensors: Sequence[tuple[str, Any]]) -> None:
         self._watched += [

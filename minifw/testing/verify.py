@@ -148,7 +148,7 @@ def verify_comparison(
     for name in skip:
         known("check", name, (*CHECK_NAMES, *CLAUSES))
     contract, deciding_clauses, tried = _settle(comparison, contract, require, allow, clauses, skip)
-    comparison = replace(comparison, strict=contract != "formula")
+    comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
     report = Report(
@@ -180,7 +180,7 @@ def verify_comparison(
 
     untried = {name: "left out" for name in CLAUSES if name not in tried}
     wrong = False
-    for name, planned in catalog(usable).items():
+    for name, planned in catalog(usable, comparison).items():
         if name in skip or planned.clause not in tried:
             continue
         if name in comparison.exceptions:
