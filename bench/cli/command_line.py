@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from minifw.testing.command_line import Parser, at_least, device
+from minifw.testing.command_line import Parser, at_least, device, positive
 
 __all__ = [
     "Parser",
@@ -22,17 +22,6 @@ __all__ = [
     "progress_bar",
     "show",
 ]
-
-
-def positive(text: str) -> float:
-    """The type of an argument that is a number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return number
 
 
 def percent(text: str) -> float:

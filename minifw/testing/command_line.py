@@ -13,6 +13,7 @@ import math
 import os
 import platform
 import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from minifw.testing.isolation import Runner, SubjectError
 from minifw.testing.screen import csv_text, sections
 
 if TYPE_CHECKING:
@@ -29,7 +31,16 @@ if TYPE_CHECKING:
     from minifw.testing.comparison import Comparison
     from minifw.testing.example import Example
 
-__all__ = ["OutputFolderError", "Parser", "at_least", "check_writable", "device", "main", "words"]
+__all__ = [
+    "OutputFolderError",
+    "Parser",
+    "at_least",
+    "check_writable",
+    "device",
+    "main",
+    "positive",
+    "words",
+]
 
 EXAMPLES = """\
 examples:
@@ -100,6 +111,17 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return parse
 
 
+def positive(text: str) -> float:
+    """The type of an argument that is a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return number
+
+
 def words(text: str) -> list[str]:
     """The type of an argument that is a name, or several with commas between them."""
     return [word.strip() for word in text.split(",") if word.strip()]
@@ -166,6 +188,13 @@ def _parser(prog: str) -> tuple[Parser, Parser]:
         help="clauses that decide besides; --list shows them")  # fmt: skip
     add("--allow", nargs="+", action="extend", type=words, default=[], metavar="CLAUSE",
         help="clauses that are reported and do not decide")  # fmt: skip
+    add("--timeout", type=positive, default=60.0, metavar="SECONDS",
+        help="that one call of the subject may take (default: 60)")  # fmt: skip
+    add("--memory-limit", type=positive, metavar="GIB",
+        help="that the subject may allocate (default: three quarters of what there "
+        "is)")  # fmt: skip
+    add("--no-isolate", action="store_true",
+        help="run the subject in this process, for a debugger")  # fmt: skip
     add("--in-place", action="store_true",
         help="the subject may modify its inputs and cotangents")  # fmt: skip
     add("--dtype", nargs="+", action="extend", type=words, default=[], metavar="NAME",
@@ -216,24 +245,54 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _verify(arguments: argparse.Namespace) -> "Report":
+    """Verify, with the subject in a process of its own unless that is not wanted."""
+    # Before torch is imported here: the other process imports it at the same time.
+    runner = None if arguments.no_isolate else Runner(arguments.timeout, arguments.memory_limit)
+    with runner or contextlib.nullcontext():
+        from minifw.testing import UsageError
+        from minifw.testing.from_text import comparison_from_text, load
+        from minifw.testing.remote import Elsewhere, isolated
+        from minifw.testing.verify import lost_report
+
+        try:
+            device(arguments.device)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(str(error)) from None
+        comparison = comparison_from_text(
+            arguments.subject,
+            arguments.reference,
+            arguments.init,
+            arguments.input,
+            arguments.device,
+            Elsewhere if runner else load,
+        )
+        comparison = dataclasses.replace(comparison, in_place=arguments.in_place)
+        _check_memory(comparison)
+        if runner is None:
+            return _report(comparison, arguments)
+        comparison = isolated(comparison, runner, arguments.reference)
+        try:
+            report = _report(comparison, arguments)
+        except SubjectError as error:
+            return lost_report(comparison, error, _command(arguments))
+        if arguments.subject.rpartition(":")[0] == arguments.reference.rpartition(":")[0] != "":
+            note = "the reference is in the subject's file, which the judging process imports too"
+            report = dataclasses.replace(report, notes=(*report.notes, note))
+        return report
+
+
+def _report(comparison: "Comparison", arguments: argparse.Namespace) -> "Report":
     from minifw.testing import UsageError
     from minifw.testing.example import DTYPES, Example
-    from minifw.testing.from_text import comparison_from_text
     from minifw.testing.verify import CHECK_NAMES, verify_comparison
 
     dtypes = list(chain(*arguments.dtype)) or list(QUICK_DTYPES if arguments.quick else DTYPES)
     skip = list(chain(*arguments.skip))
-    try:
-        device(arguments.device)
-        example = Example.parse(arguments.example) if arguments.example else None
-    except (argparse.ArgumentTypeError, ValueError) as error:
-        raise UsageError(str(error)) from None
-    comparison = comparison_from_text(
-        arguments.subject, arguments.reference, arguments.init, arguments.input, arguments.device
-    )
-    comparison = dataclasses.replace(comparison, in_place=arguments.in_place)
-    _check_memory(comparison)
-    if example:
+    if arguments.example:
+        try:
+            example = Example.parse(arguments.example)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         return _verify_example(comparison, example, arguments)
     if arguments.quick:
         skip += [name for name in CHECK_NAMES if name not in QUICK_CHECKS]
@@ -363,7 +422,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "minifw") -> int:
 
             with verify.ending(UsageError, left="nothing was written"):
                 report = _verify(arguments)
-    _print(report, arguments, Console())
+    with contextlib.suppress(BrokenPipeError):  # of somebody who reads the first lines alone
+        _print(report, arguments, Console())
+        sys.stdout.flush()
     if arguments.csv:
         _write_whole(arguments.csv, csv_text(report.rows()))
     if arguments.output_dir:

@@ -42,6 +42,8 @@ class Comparison:
         one_sided: whether, where the derivative jumps, any number between the derivatives of both
             sides is right.
         base: the dtype in which the derivative is judged.
+        isolated: makes the subject in a process of its own, where it has one; see
+            :mod:`minifw.testing.remote`.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
     """
@@ -59,7 +61,12 @@ class Comparison:
     in_place: bool = False
     one_sided: bool = False
     base: str = "float64"
+    isolated: "Callable[[Drawn, torch.dtype], Subject] | None" = None
     known: "dict[str, Expected] | None" = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # In the subject's process, the subject is at home.
+        return vars(self) | {"isolated": None, "known": None}
 
     @property
     def reference_name(self) -> str:
@@ -85,6 +92,10 @@ class Drawn:
     like: Subject
     inputs: tuple[tuple[Tensor, ...], ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = self.like.parameters() | self.like.buffers()
+        return _drawn, (self.comparison, self.example, values, self.inputs)
+
     def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
         example, comparison = self.example, self.comparison
         return (
@@ -95,6 +106,8 @@ class Drawn:
 
     def subject(self, dtype: torch.dtype) -> Subject:
         """The subject, with the parameters that were drawn."""
+        if self.comparison.isolated:
+            return self.comparison.isolated(self, dtype)
         subject = self.comparison.subject
         return make_subject(subject, *self._arguments(), dtype, self.comparison.device, self.like)
 
@@ -113,6 +126,24 @@ class Drawn:
             tuple(move(t.to(dtype)) if t.is_floating_point() else t for t in inputs)
             for inputs in self.inputs
         )
+
+
+class _Values(Subject):
+    """Parameters and buffers, and nothing that has them."""
+
+    def parameters(self) -> dict[str, Tensor]:
+        return dict(self.made)
+
+
+def _drawn(
+    comparison: Comparison,
+    example: Example,
+    values: dict[str, Tensor],
+    inputs: tuple[tuple[Tensor, ...], ...],
+) -> Drawn:
+    """What was drawn in another process."""
+    drawn = Drawn(comparison, example, _Values(values), inputs)
+    return replace(drawn, like=drawn.reference(DTYPES[example.dtype]))
 
 
 def draw(comparison: Comparison, example: Example) -> Drawn:

@@ -4,7 +4,7 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,16 @@ from minifw.testing.comparison import Comparison
 from minifw.testing.example import parse_input
 from minifw.testing.subject import UsageError
 
-__all__ = ["comparison_from_text"]
+__all__ = ["comparison_from_text", "load"]
 
 
 def comparison_from_text(
-    subject: str, reference: str, init: str, inputs: Sequence[str], device: str
+    subject: str,
+    reference: str,
+    init: str,
+    inputs: Sequence[str],
+    device: str,
+    load_subject: Callable[[str], Any] | None = None,
 ) -> Comparison:
     """Read what is to be compared.
 
@@ -25,6 +30,7 @@ def comparison_from_text(
         init: the arguments of both constructors, written as in a call: "3, 5, bias=False".
         inputs: as :func:`~minifw.testing.example.parse_input` reads them.
         device: where to compute.
+        load_subject: finds the subject by its text. Default: :func:`load`.
 
     Raises:
         UsageError: there is no such subject or reference, the arguments are not literals, or an
@@ -37,8 +43,8 @@ def comparison_from_text(
         raise UsageError(str(error)) from None
     return Comparison(
         subject.rpartition(":")[2],
-        _load(subject),
-        _load(reference),
+        (load_subject or load)(subject),
+        load(reference),
         specs,
         arguments,
         options,
@@ -46,7 +52,7 @@ def comparison_from_text(
     )
 
 
-def _load(text: str) -> Any:
+def load(text: str) -> Any:
     """The object of ``file.py:name``, ``package.module:name`` or ``package.module.name``.
 
     Raises:

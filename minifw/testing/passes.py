@@ -6,7 +6,8 @@ are the same for every subject, and notes what comes out by name: "output", "inp
 theirs.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
+from minifw.testing.comparison import stay
 from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
 from minifw.testing.subject import Subject, named
 
@@ -24,6 +26,15 @@ NOTHING = nullcontext()  # to call a subject in
 
 class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
     """This pass says nothing about the subject."""
+
+
+@contextlib.contextmanager
+def _finding_nothing() -> Iterator[None]:
+    """Context in which a subject is called: what it raises is no finding of a pass."""
+    try:
+        yield
+    except NotApplicable as error:
+        raise RuntimeError(f"NotApplicable: {error}") from error
 
 
 class Pass:
@@ -45,7 +56,7 @@ class Pass:
         specs: Sequence[Input],
         example: Example,
         cotangents: Sequence[Tensor] | None = None,
-        move: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        move: Callable[[Tensor], Tensor] = stay,
         within: AbstractContextManager[Any] = NOTHING,
     ) -> None:
         self.subject = subject
@@ -70,6 +81,9 @@ class Pass:
         Raises:
             NotApplicable: the pass says nothing about the subject.
         """
+        if self.subject.remote:
+            self.subject.remote(self, draws)
+            return self.named
         with seeded(self.example.seed):
             PASSES[self.example.steps](self, draws)
         for name, grad in named(self.subject, self.subject.gradients()).items():
@@ -89,7 +103,7 @@ class Pass:
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
         """Call the subject, and note its outputs under ``label``."""
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
-        with self.within:
+        with _finding_nothing(), self.within:
             outputs = self.subject.forward(*inputs)
         names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
         for name, output in zip(names, outputs, strict=True):
@@ -107,7 +121,7 @@ class Pass:
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
-        with self.within:
+        with _finding_nothing(), self.within:
             grads = self.subject.backward(*cotangents)
         for i, spec in enumerate(self.specs):
             grad = grads[i] if i < len(grads) else None

@@ -75,6 +75,8 @@ class Subject:
     """
 
     contract = "formula"  # the default for subjects of this kind
+    # Does a pass where the subject is, if that is another process; see minifw.testing.remote.
+    remote: Callable[..., None] | None = None
 
     def __init__(self, made: Any) -> None:
         self.made = made
