@@ -89,8 +89,11 @@ class Runner:
 
     def close(self) -> None:
         """End the processes."""
-        self._kill_worker()
-        self._forget_worker()
+        if self._worker:
+            with contextlib.suppress(OSError):
+                os.killpg(self._worker, signal.SIGKILL)
+        if self._channel is not None:
+            self._channel.close()
         if self._control is not None:
             self._control.close()
         if self._server is not None:
@@ -104,11 +107,7 @@ class Runner:
 
         All other calls are made in an empty folder: what they delete is not the user's.
         """
-        self._kill_worker()
-        if self._channel is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._hear_from_server(GRACE)
-        self._forget_worker()
+        self._end_worker()
         self._lost = 0
         self._loader = function, arguments
         self._start_worker()
@@ -144,7 +143,7 @@ class Runner:
             start_new_session=True,
         )
         theirs.close()
-        self._control = mine
+        self._control, self._heard = mine, b""
 
     def _start_worker(self) -> None:
         """Fork a worker, and load the subject in it."""
@@ -173,12 +172,12 @@ class Runner:
         """The next line of the server; raises ValueError if there is none."""
         assert self._control is not None
         self._control.settimeout(seconds)
-        line = b""
-        while not line.endswith(b"\n"):
+        while not self._heard.endswith(b"\n"):
             byte = self._control.recv(1)
             if not byte:
                 raise ValueError("the server has ended")
-            line += byte
+            self._heard += byte
+        line, self._heard = self._heard, b""
         return json.loads(line)
 
     def _restart_server(self) -> None:
@@ -216,33 +215,36 @@ class Runner:
         return tensors, facts
 
     def _lose(self, reason: str) -> LostProcess:
-        """End the worker, and return what is to be raised."""
+        """End the worker, and return what is to be raised; the reason is "" if it ended itself."""
         self._lost += 1
-        if reason:
-            self._kill_worker()
-        try:
-            reason = reason or _ending(self._hear_from_server(GRACE)["code"])
-        except (
-            OSError,
-            ValueError,
-        ):  # it lives on and has closed its channel, or killed the server
-            self._kill_worker()
-            self._restart_server()
-            reason = reason or "it closed its channel"
-        self._forget_worker()
+        code = None if reason else self._exit_code()
+        if code is not None:
+            reason = _ending(code)
+        self._end_worker()
         line = self._last_line()
-        return LostProcess(reason + (f"; it printed: {line}" if line else ""))
+        return LostProcess((reason or "it closed its channel") + (line and f"; it printed: {line}"))
 
-    def _kill_worker(self) -> None:
-        if self._worker:
-            with contextlib.suppress(OSError):
-                os.killpg(self._worker, signal.SIGKILL)
-
-    def _forget_worker(self) -> None:
+    def _exit_code(self) -> int | None:
+        """How the worker has ended; None if it lives on, or has ended the server."""
+        try:
+            code = int(self._hear_from_server(GRACE)["code"])
+        except (OSError, ValueError):
+            return None
         self._worker = 0
+        return code
+
+    def _end_worker(self) -> None:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        if self._worker:
+            with contextlib.suppress(OSError):
+                os.killpg(self._worker, signal.SIGKILL)
+            self._worker = 0
+            try:
+                self._hear_from_server(STARTING)
+            except (OSError, ValueError):
+                self._restart_server()
 
     def _last_line(self) -> str:
         """The last line that was printed, which is then forgotten."""
