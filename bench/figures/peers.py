@@ -34,7 +34,6 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
     stacks = table[(table["setting"] == "stack") & (table["peer"] != AGAIN)]
     peers = stacks["peer"].unique()
     others = zip((peer for peer in peers if peer not in PALETTE), OTHERS, strict=False)
-    axes.set(xscale="log", yscale="log", title="stacks")
     sns.lineplot(
         as_samples(stacks, "us_q1", "us", "us_q3"),
         x="members",
@@ -47,6 +46,7 @@ def _lines(axes: Axes, table: pd.DataFrame) -> None:
         ax=axes,
         **OF_SAMPLES,
     )
+    axes.set(xscale="log", yscale="log", title="stacks")
     axes.set(xlabel="networks in the stack", ylabel="µs per training step and network")
     sizes = stacks["members"].unique()
     axes.set_xticks(sizes, list(map(str, sizes)))
@@ -84,12 +84,14 @@ def draw_stacks(table: pd.DataFrame) -> Figure:
 
 @styled
 def draw_peers(table: pd.DataFrame) -> Figure:
-    """Draw one network and stacks side by side.
+    """Draw one network and stacks side by side, or the one of the two that was timed.
 
     Args:
         table: as :func:`bench.timing.peer_tables.summarize` returns it.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
-    _bars(left, table)
-    _lines(right, table)
+    timed = set(table["setting"])
+    parts = [draw for part, draw in (("network", _bars), ("stack", _lines)) if part in timed]
+    figure, panels = plt.subplots(1, len(parts), figsize=(4.5 * len(parts), 3.8), squeeze=False)
+    for axes, draw in zip(panels.flat, parts, strict=True):
+        draw(axes, table)
     return figure

@@ -43,16 +43,14 @@ def draw_scaling(table: pd.DataFrame, peak: float) -> Figure:
     figure, grid = plt.subplots(
         len(rows), len(names), figsize=size, sharex="col", sharey="row", squeeze=False
     )
-    grid[0, 0].set(yscale="log")
-    grid[1, 0].set(yscale="log")
     for name, column in zip(names, grid.T, strict=True):
         measured = table[(table["axis"] == name) & (table["wrong"] == "")]
-        column[0].set_xscale("log", base=2)
         for axes, (draw, label) in zip(column, rows, strict=True):
             draw(axes, measured, legend="auto" if axes in grid[:, 0] else False)
             axes.set(xlabel=TITLES[name], ylabel=label)
             axes.label_outer()
             axes.grid()
+        axes.set_xscale("log", base=2)
         sizes = measured["size"].iloc[::2]
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -121,6 +119,7 @@ def _shares(axes: Axes, table: pd.DataFrame, legend: Any) -> None:
 
 
 def _log_ticks(axes: Axes, digits: tuple[float, ...], form: str) -> None:
+    axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=digits))
     axes.yaxis.set_major_formatter(form)
     axes.yaxis.set_minor_locator(NullLocator())

@@ -1,7 +1,6 @@
 """Figures of training: the data set, learning curves with their spread, decision regions."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -47,23 +46,15 @@ def draw_data(train: Data, test: Data) -> Figure:
     ):
         is_inside = (labels.flatten() > labels.double().mean()).cpu().numpy()
         x, y = points.cpu().numpy().T
-        label = np.where(is_inside, "inside", "outside")
-        sns.scatterplot(
-            x=x,
-            y=y,
-            hue=label,
-            style=label,
-            palette={"inside": PALETTE["minifw"], "outside": PALETTE["pytorch"]},
-            markers={"inside": "o", "outside": "X"},
-            s=12,
-            linewidth=0,
-            legend="auto" if axes is panels[0] else False,
-            ax=axes,
-        )
+        # Not seaborn's scatterplot, which repeats the style of each point: three times the file.
+        for label, chosen, color, marker in (
+            ("inside", is_inside, PALETTE["minifw"], "o"),
+            ("outside", ~is_inside, PALETTE["pytorch"], "x"),
+        ):
+            axes.plot(x[chosen], y[chosen], marker, color=color, markersize=2.5, label=label)
         _unit_square(axes)
         axes.set_title(f"{len(points)} {name} points, {100 * is_inside.mean():.1f} % inside")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    panels[0].legend_ = None  # seaborn's, within the panel
     return figure
 
 

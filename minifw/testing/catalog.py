@@ -151,6 +151,28 @@ def catalog(
             "domain-edges", (Example(parameters="zero", seed=28, dtype=base),)
         ),
         "frozen": Check("partial-gradients", (Example(steps="frozen", seed=13, dtype=base),)),
+        "frozen-each": Check(
+            "partial-gradients", (Example(steps="frozen each", seed=31, dtype=base),)
+        ),
+        "input-frozen": Check(
+            "partial-gradients", (Example(steps="input frozen", seed=32, dtype=base),)
+        ),
+        **{
+            steps.replace(" ", "-"): Check(clause, (Example(steps=steps, seed=33, dtype=base),))
+            for clause, steps in (
+                ("call-order", "dropped"),
+                ("call-order", "first in first out"),
+                ("life", "again"),
+                ("life", "changed weights"),
+                ("life", "other sizes"),
+                ("life", "refilled"),
+                ("layouts", "same tensor"),
+                ("modes", "no grad"),
+                ("modes", "inference mode"),
+                ("higher-order", "differentiated twice"),
+            )
+        },
+        "train-eval-train": Check("life", (Example(steps="modes", seed=34, dtype=base),)),
         "two-forwards": Check("call-order", (Example(steps="twice", seed=10, dtype=base),)),
         "chained": Check("call-order", (Example(steps="chained", seed=12, dtype=base),)),
         "accumulated": Check("accumulation", (Example(steps="accumulated", seed=11, dtype=base),)),

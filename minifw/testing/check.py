@@ -28,13 +28,14 @@ from torch.utils._pytree import tree_map_only
 from minifw.testing.case import seeded
 from minifw.testing.clause import clause_of
 from minifw.testing.comparison import Comparison, Drawn, Move, draw, stay
+from minifw.testing.diagnosis import diagnose
 from minifw.testing.example import DTYPES, Example, copied
 from minifw.testing.kinks import choose_as_reference
 from minifw.testing.passes import NOTHING, NotApplicable, Pass
-from minifw.testing.subject import Subject
-from minifw.testing.verdict import ROUGHEST, Status, Verdict, judge
+from minifw.testing.subjects import Subject
+from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
 
-__all__ = ["Expected", "check", "first_line"]
+__all__ = ["Expected", "check", "explain", "first_line"]
 
 
 class _Perturbation:
@@ -271,6 +272,28 @@ def check(
         verdicts = [_constant(verdict, expected.exact, others) for verdict in verdicts]
     found = [replace(verdict, check=name, clause=clause, example=example) for verdict in verdicts]
     return found + side_effects
+
+
+def explain(comparison: Comparison, verdict: Verdict) -> str:
+    """What kind of mistake a failing verdict looks like; "" if that cannot be told."""
+    try:
+        expected = Expected(comparison, verdict.example)
+        drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[verdict.example.dtype]
+        ran = expected.run(drawn.subject(dtype), dtype)
+    except Exception:
+        return ""
+    label, tensor = LABEL.match(verdict.tensor).groups()  # type: ignore[union-attr]
+    if tensor not in ran.named and verdict.tensor not in ran.named:
+        return ""
+    return diagnose(
+        tensor,
+        _alike(ran.named, expected.named)[verdict.tensor],
+        expected.exact[verdict.tensor],
+        inputs=drawn.inputs_in(dtype)[label == "second."],
+        cotangents=ran.given.get(label, ()),
+        output=expected.exact.get(f"{label}output"),
+        bound=verdict.bound,
+    )
 
 
 # What a subject that says that it works in place may do.

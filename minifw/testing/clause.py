@@ -4,11 +4,11 @@ The contract says which clauses decide a verdict; the others are reported beside
 """
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from minifw.testing.example import Example
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 
 __all__ = ["CLAUSES", "CONTRACTS", "Clause", "clause_of", "deciding", "known"]
 
@@ -70,7 +70,10 @@ def known(what: str, name: str, names: Collection[str]) -> str:
 
 
 def deciding(
-    contract: str, require: Collection[str] = (), allow: Collection[str] = ()
+    contract: str,
+    require: Collection[str] = (),
+    allow: Collection[str] = (),
+    table: Mapping[str, Clause] = CLAUSES,
 ) -> frozenset[str]:
     """The names of the clauses that decide a verdict under a contract.
 
@@ -78,14 +81,15 @@ def deciding(
         contract: one of :data:`CONTRACTS`.
         require: clauses that decide besides.
         allow: clauses that do not.
+        table: the clauses there are.
 
     Raises:
         UsageError: a name is unknown.
     """
     known("contract", contract, CONTRACTS)
     for name in (*require, *allow):
-        known("clause", name, CLAUSES)
-    names = {clause.name for clause in CLAUSES.values() if contract in clause.contracts}
+        known("clause", name, table)
+    names = {clause.name for clause in table.values() if contract in clause.contracts}
     return frozenset((names | {*require}) - {*allow})
 
 
@@ -96,7 +100,14 @@ def clause_of(example: Example, base: str) -> str:
         example: what is drawn and done.
         base: the dtype of the question about the derivative.
     """
-    steps = {"accumulated": "accumulation", "frozen": "partial-gradients", "once": ""}
+    steps = {
+        "accumulated": "accumulation",
+        **dict.fromkeys(("frozen", "frozen each", "input frozen"), "partial-gradients"),
+        **dict.fromkeys(("again", "changed weights", "other sizes", "modes", "refilled"), "life"),
+        **dict.fromkeys(("no grad", "inference mode"), "modes"),
+        "same tensor": "layouts",
+        "differentiated twice": "higher-order",
+    }
     plain = Example()
     tried = (
         (steps.get(example.steps, "call-order"), example.steps != plain.steps),

@@ -181,6 +181,12 @@ def _parser(prog: str) -> tuple[Parser, Parser]:
         help="an input; once for each")  # fmt: skip
     add("--init", default="", metavar="ARGUMENTS",
         help="arguments of both constructors, as in a call")  # fmt: skip
+    add("--reference-init", metavar="ARGUMENTS",
+        help="arguments of the reference's constructor, where they are others")  # fmt: skip
+    add("--call", default="", metavar="ARGUMENTS",
+        help="arguments of every call after the inputs, as 'dim=-1, eps=1e-6'")  # fmt: skip
+    add("--backward", metavar="NAME",
+        help="the function that goes back, where the subject is one that goes forward")  # fmt: skip
     add("--contract", metavar="NAME",
         help="which clauses decide: formula, torch or minifw (default: that of the subject's "
         "kind)")  # fmt: skip
@@ -237,6 +243,10 @@ def _command(arguments: argparse.Namespace) -> str:
     """The line that runs this comparison again, for ``--example``."""
     line = ["minifw", "verify", arguments.subject, arguments.reference]
     line += ["--init", arguments.init] if arguments.init else []
+    if arguments.reference_init is not None:
+        line += ["--reference-init", arguments.reference_init]
+    line += ["--call", arguments.call] if arguments.call else []
+    line += ["--backward", arguments.backward] if arguments.backward else []
     line += [word for text in arguments.input for word in ("--input", text)]
     line += ["--device", arguments.device] if arguments.device != "cpu" else []
     line += ["--contract", arguments.contract] if arguments.contract else []
@@ -265,13 +275,17 @@ def _verify(arguments: argparse.Namespace) -> "Report":
             arguments.input,
             arguments.device,
             Elsewhere if runner else load,
+            reference_init=arguments.reference_init,
+            call=arguments.call,
+            backward=arguments.backward,
         )
         comparison = dataclasses.replace(comparison, in_place=arguments.in_place)
         _check_memory(comparison)
         if runner is None:
             return _report(comparison, arguments)
-        comparison = isolated(comparison, runner, arguments.reference)
+        texts = [arguments.reference, *(text for text in arguments.input if ".py:" in text)]
         try:
+            comparison = isolated(comparison, runner, texts)
             report = _report(comparison, arguments)
         except SubjectError as error:
             return lost_report(comparison, error, _command(arguments))

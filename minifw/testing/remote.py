@@ -15,11 +15,14 @@ import torch
 from torch import Tensor
 
 from minifw.testing.case import seeded
-from minifw.testing.comparison import Comparison, Drawn
+from minifw.testing.comparison import Comparison, Drawn, draw
+from minifw.testing.example import DTYPES, Example
 from minifw.testing.from_text import load
 from minifw.testing.isolation import Answer, LostProcess, Runner, SubjectError
 from minifw.testing.passes import NotApplicable, Pass
-from minifw.testing.subject import Subject, UsageError
+from minifw.testing.subjects import Subject, UsageError, recognized, supported_dtypes
+from minifw.testing.subjects.foreign import Protocol
+from minifw.testing.subjects.recognize import CONVENTIONS, Convention
 
 __all__ = ["Elsewhere", "RemoteSubject", "isolated"]
 
@@ -63,6 +66,9 @@ class RemoteSubject(Subject):
 
     def __init__(self, runner: Runner, drawn: Drawn, dtype: torch.dtype) -> None:
         super().__init__(None)
+        self.kind = str(drawn.comparison.found["kind"])
+        self.contract = str(drawn.comparison.found["contract"])
+        self.notes = list(drawn.comparison.found["notes"])
         self.runner = runner
         self.drawn = drawn
         self.dtype = dtype
@@ -107,11 +113,6 @@ class RemoteSubject(Subject):
     def forward_only(self, *inputs: Any) -> tuple[Any, ...]:
         return tuple(self._call_with_subject(_forward_only, inputs)[0].values())
 
-    @property
-    def contract(self) -> str:  # type: ignore[override]
-        """That of the kind of subject that it is found to be there."""
-        return str(self._call_with_subject(_describe)[1]["contract"])
-
     def parameters(self) -> dict[str, Tensor]:
         return {}
 
@@ -119,29 +120,63 @@ class RemoteSubject(Subject):
         return {}
 
 
-def isolated(comparison: Comparison, runner: Runner, reference: str = "") -> Comparison:
+def isolated(comparison: Comparison, runner: Runner, texts: Sequence[str] = ()) -> Comparison:
     """The same comparison, whose subject is run in a process of its own.
 
     Args:
         comparison: whose subject is an :class:`Elsewhere`, or can be pickled.
         runner: of that process.
-        reference: text that the reference was loaded by, if it was.
+        texts: by which other parts of the comparison were loaded, as they are to be there.
 
     Raises:
-        UsageError: subject or reference cannot be pickled, or imported there.
+        UsageError: subject or reference cannot be pickled, or imported there, or the subject is of
+            no known kind.
+        SubjectError: the process was lost when the subject was first made.
     """
     subject = comparison.subject
     if not isinstance(subject, Elsewhere):
         subject = Elsewhere(_pickled("subject", subject))
     _pickled("reference", comparison.reference)
     try:
-        runner.load(_load, subject.source, reference)
+        runner.load(_load, subject.source, *texts)
     except LostProcess as error:
         reason = f"cannot import {comparison.name}: its process was lost: {error}"
         raise UsageError(reason) from None
     except SubjectError as error:
         raise UsageError(str(error).removeprefix("UsageError: ")) from None
-    return replace(comparison, subject=subject, isolated=partial(RemoteSubject, runner))
+    there = replace(comparison, subject=subject, isolated=partial(RemoteSubject, runner), found={})
+    try:
+        facts = runner.call(_describe, there)[1]
+    except SubjectError as error:
+        if error.kind == "UsageError":
+            raise UsageError(str(error).removeprefix("UsageError: ")) from None
+        raise
+    there.found.update(_checked(facts))
+    return there
+
+
+def _checked(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the subject's process says that it found, if it can be true.
+
+    The reference is multiplied by a loss's convention, so it must be one of those that are tried.
+    """
+    found: dict[str, Any] = {"kind": str(facts["kind"]), "contract": str(facts["contract"])}
+    found["notes"] = [str(note) for note in facts["notes"]]
+    if "protocol" in facts:
+        kind, returned, dtypes = facts["protocol"]
+        convention = Convention(*facts["convention"])
+        if convention not in CONVENTIONS:
+            raise SubjectError(f"no such convention: {facts['convention']}")
+        if (facts["reduction"] or "") not in ("", "mean", "sum", "none"):
+            raise SubjectError(f"no such reduction: {facts['reduction']}")
+        if not any(str(name).startswith("input.") for name in returned):
+            raise SubjectError("its backward pass gives no gradient of an input")
+        found["protocol"] = Protocol(
+            kind=str(kind), returned=tuple(map(str, returned)), dtypes=tuple(map(str, dtypes))
+        )
+        found["convention"] = convention
+        found["reduction"] = facts["reduction"]
+    return found
 
 
 def _pickled(what: str, value: Any) -> bytes:
@@ -159,9 +194,9 @@ def _pickled(what: str, value: Any) -> bytes:
 # What follows is called in the subject's process.
 
 
-def _load(subject: str | bytes, reference: str) -> Answer:
-    if reference:
-        load(reference)  # whose class is pickled by name
+def _load(subject: str | bytes, *texts: str) -> Answer:
+    for text in texts:
+        load(text)  # whose classes and functions are pickled by name
     _found(subject)
     return {}, {}
 
@@ -180,8 +215,18 @@ def _text(function: Callable[[Drawn], str], drawn: Drawn) -> Answer:
     return {}, {"text": function(drawn)}
 
 
-def _describe(subject: Subject) -> Answer:
-    return {}, {"contract": subject.contract}
+def _describe(comparison: Comparison) -> Answer:
+    recognized(comparison)
+    found = comparison.found
+    dtype = supported_dtypes(comparison)[0]
+    subject = draw(comparison, Example(dtype=dtype)).subject(DTYPES[dtype])
+    facts = {"kind": found["kind"], "contract": subject.contract, "notes": subject.notes}
+    if "protocol" in found:
+        protocol, convention = found["protocol"], found["convention"]
+        facts["protocol"] = [protocol.kind, protocol.returned, protocol.dtypes]
+        facts["convention"] = [convention.constant, convention.samples, convention.entries]
+        facts["reduction"] = found["reduction"]
+    return {}, facts
 
 
 def _run(subject: Subject, settings: tuple[Any, ...], draws: Sequence[tuple[Any, ...]]) -> Answer:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.catalog import CHECKS, catalog
-from minifw.testing.check import check, first_line
+from minifw.testing.check import check, explain, first_line
 from minifw.testing.clause import CLAUSES, deciding, known
 from minifw.testing.comparison import Comparison, draw
 from minifw.testing.cross_check import gradcheck, hear
@@ -21,7 +21,7 @@ from minifw.testing.fuzz import fuzz
 from minifw.testing.isolation import Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
 from minifw.testing.report import Report
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 from minifw.testing.verdict import Status, Verdict, failures
 
 __all__ = ["CHECK_NAMES", "lost_report", "verify", "verify_comparison"]
@@ -134,8 +134,8 @@ def verify(
     if not isolate:
         return verify_comparison(comparison, **settings)
     with Runner(timeout, memory_limit) as runner:
-        comparison = isolated(comparison, runner)
         try:
+            comparison = isolated(comparison, runner)
             return verify_comparison(comparison, **settings)
         except SubjectError as error:
             return lost_report(comparison, error)
@@ -231,7 +231,9 @@ def verify_comparison(
             testimonies=() if "cross-check" in skip else tuple(hear(comparison)),
             gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
         )
-    return replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
+    report = replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
+    tensors = [verdict for verdict in report.failures if verdict.where]
+    return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
 
 
 def lost_report(comparison: Comparison, error: SubjectError, command: str = "") -> Report:
