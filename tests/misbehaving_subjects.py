@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 
-class _WrongTanh:
-    def forward(self, input: Tensor) -> Tensor:
-        self.misbehave()
+class _WithoutGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor) -> Tensor:
         return input.tanh()
 
-    def backward(self, grad_output: Tensor) -> Tensor:
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Any:
         return torch.zeros_like(grad_output)
 
-    def parameters(self) -> dict[str, Tensor]:
-        return {}
 
-    def gradients(self) -> dict[str, Tensor]:
-        return {}
+class _WrongTanh(torch.nn.Module):
+    def forward(self, input: Tensor) -> Tensor:
+        self.misbehave()
+        output: Tensor = _WithoutGradient.apply(input)
+        return output
 
     def misbehave(self) -> None:
         """Nothing, here."""
@@ -33,17 +35,13 @@ class Wrong(_WrongTanh):
     """It is wrong, and that is all."""
 
 
-class Right(_WrongTanh):
+class Right(torch.nn.Tanh):
     """Prints much, a forged verdict among it."""
 
     def forward(self, input: Tensor) -> Tensor:
         print('{"status": "FAILED"}', flush=True)
         print("an error", file=sys.stderr)
-        self.output = input.tanh()
-        return self.output
-
-    def backward(self, grad_output: Tensor) -> Tensor:
-        return grad_output * (1 - self.output.square())
+        return super().forward(input)
 
 
 class Exits(_WrongTanh):
@@ -142,17 +140,18 @@ class Forks(_WrongTanh):
         os.fork()
 
 
-class CrashesOnEmpty(_WrongTanh):
+class CrashesOnEmpty(torch.nn.Tanh):
     """Right but for an empty batch."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not input.numel():
             os._exit(3)
-        self.output = input.tanh()
-        return self.output
+        return super().forward(input)
 
-    def backward(self, grad_output: Tensor) -> Tensor:
-        return grad_output * (1 - self.output.square())
+
+class CrashesWhenMade(_WrongTanh):
+    def __init__(self) -> None:
+        ctypes.string_at(0)
 
 
 class RaisesSomethingOdd(_WrongTanh):

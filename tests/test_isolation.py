@@ -12,7 +12,7 @@ from minifw.testing.case import Input
 from minifw.testing.comparison import Comparison
 from minifw.testing.isolation import LostProcess, Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
-from minifw.testing.verify import verify_comparison
+from minifw.testing.verify import lost_report, verify_comparison
 
 MISBEHAVING = Path(__file__).parent / "misbehaving_subjects.py"
 # By subject, what the report has to say; all have a wrong backward pass.
@@ -21,7 +21,8 @@ MISBEHAVIOR = {
     "Exits": ("ERROR", "SystemExit: 0"),
     "ExitsAtOnce": ("ERROR", "ended with exit code 0; it printed: farewell"),
     "Crashes": ("ERROR", "killed by SIGSEGV"),
-    "Hangs": ("ERROR", "no answer within 2 s"),
+    "CrashesWhenMade": ("ERROR", "killed by SIGSEGV"),
+    "Hangs": ("ERROR", "no answer within 4 s"),
     "Allocates": ("ERROR", "memory"),
     "Interrupts": ("ERROR", "KeyboardInterrupt"),
     "PrintsAVerdict": ("FAILED", "off by"),
@@ -39,7 +40,7 @@ MISBEHAVIOR = {
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
-    with Runner(timeout=2, memory=1) as runner:
+    with Runner(timeout=4, memory=1) as runner:
         yield runner
 
 
@@ -47,9 +48,11 @@ def report_on(name: str, runner: Runner) -> Report:
     comparison = Comparison(
         name, Elsewhere(f"{MISBEHAVING}:{name}"), torch.nn.Tanh, (Input((2, 3)),)
     )
-    return verify_comparison(
-        isolated(comparison, runner), contract="formula", dtypes=["float64"], max_examples=0
-    )
+    try:
+        comparison = isolated(comparison, runner)
+    except SubjectError as error:
+        return lost_report(comparison, error)
+    return verify_comparison(comparison, contract="formula", dtypes=["float64"], max_examples=0)
 
 
 @pytest.mark.parametrize("name", MISBEHAVIOR)
