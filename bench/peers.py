@@ -315,7 +315,7 @@ def main(argv: list[str] | None = None) -> int:
             "peers_claims.csv": claimed,
             "peers.md": markdown(*parts, *notes),
         }
-        if not table.empty:
+        if table["setting"].isin(("network", "stack")).any():
             files["peers.svg"] = lambda path: figures.save(figures.draw_peers(table), path)
         write_files(arguments.output_dir, files)
     if arguments.json:

@@ -5,7 +5,7 @@ import torch
 
 from minifw import nn
 from minifw.testing.case import Case
-from minifw.testing.catalog import CHECKS
+from minifw.testing.catalog import catalog
 from minifw.testing.check import check
 from minifw.testing.comparison import draw
 from minifw.testing.example import Example
@@ -80,7 +80,7 @@ def test_an_exception_has_a_reason_and_is_still_needed(module: str, name: str) -
     verdicts = [
         verdict
         for case in excepted
-        for example in CHECKS[name].examples
+        for example in catalog(comparison=of_case(case))[name].examples
         for verdict in check(of_case(case), example)
     ]
     assert failures(verdicts), f"every {module} passes {name!r} now: take the exception out"

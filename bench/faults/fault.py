@@ -30,6 +30,11 @@ class Fault:
     where: str
     wrong: Any
 
+    @property
+    def family(self) -> str:
+        """The module of the catalog that the fault is in: "layers", "optimizers"."""
+        return str(self.wrong.__module__.rpartition(".")[2])
+
     def framework(self) -> ModuleType:
         """minifw with the fault in it; minifw itself stays as it is."""
         return replaced(minifw, self.where, self.wrong)

@@ -21,7 +21,7 @@ from bench.equivalence.unit import Unit
 from bench.equivalence.units import UNITS
 from bench.faults import FAULTS, Fault
 from minifw.testing.case import Case
-from minifw.testing.catalog import CHECKS
+from minifw.testing.catalog import catalog
 from minifw.testing.check import Expected, check
 from minifw.testing.cross_check import gradcheck, hear
 from minifw.testing.example import DTYPES
@@ -200,9 +200,8 @@ def layer_fails(name: str, case: Case, nn: ModuleType) -> bool:
                 return bool(gradcheck(comparison))
             if name == "fuzzing":
                 return bool(failures(fuzz(comparison, tuple(DTYPES), EXAMPLES, 0, shrink=False)))
-            return any(
-                failures(check(comparison, example, name)) for example in CHECKS[name].examples
-            )
+            examples = catalog(tuple(DTYPES), comparison)[name].examples
+            return any(failures(check(comparison, example, name)) for example in examples)
         except Exception:  # it cannot even be made
             return True
 

@@ -1,9 +1,10 @@
-"""Figures: learning curves by initialization and framework."""
+"""Figures of report 001's question: learning curves by initialization and framework."""
 
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,7 +19,8 @@ from bench.accuracy.initialization import (
     differences,
 )
 from bench.accuracy.statistics import MARGIN
-from bench.figures.style import BAND, LINES, MUTED, OTHERS, styled
+from bench.figures.estimates import OF_SAMPLES, as_samples
+from bench.figures.style import BAND, DASHES, INK, MUTED, OTHERS, styled
 
 __all__ = ["describe_initialization", "draw_initialization"]
 
@@ -27,14 +29,14 @@ _TICKS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 @styled
 def draw_initialization(curves: pd.DataFrame) -> Figure:
-    """Draw the learning curves of the four cells, and the differences between them.
+    """Draw the learning curves of both initializations on both frameworks, and their differences.
 
     Args:
-        curves: as :func:`bench.accuracy.initialization.curves` gives it.
+        curves: as :func:`bench.accuracy.initialization.curves` returns it.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
-    _levels(left, curves[curves["quantity"] == "test accuracy"])
-    _effects(right, curves)
+    _accuracies(left, curves[curves["quantity"] == "test accuracy"])
+    _differences(right, curves)
     ticks = [tick for tick in _TICKS if tick <= curves["epoch"].max()]
     for axes in (left, right):
         axes.set(xlabel="epoch", xscale="log")
@@ -46,52 +48,65 @@ def draw_initialization(curves: pd.DataFrame) -> Figure:
 
 
 def describe_initialization(curves: pd.DataFrame) -> str:
-    """What is to be seen, in words."""
+    """Say in words what the picture shows."""
     epochs = curves["epoch"].max()
     ends = curves[(curves["quantity"] == "test accuracy") & (curves["epoch"] == epochs)]
     reached = ", ".join(
         f"{at} {100 * mean:.1f} %" for at, mean in zip(ends["at"], ends["mean"], strict=True)
     )
     return (
-        "Left: mean test accuracy over epochs of four cells, with report 001's figures as marks; "
-        f"after {epochs} epochs: {reached}. Right: differences between frameworks and between "
-        "initializations, with 95 % intervals."
+        "Left: mean test accuracy over the epochs by initialization and framework, with report "
+        f"001's figures as markers; after {epochs} epochs: {reached}. Right: differences between "
+        "frameworks and between initializations in percentage points, with 95 % intervals."
     )
 
 
-def _levels(axes: Axes, accuracies: pd.DataFrame) -> None:
+def _accuracies(axes: Axes, accuracies: pd.DataFrame) -> None:
     colors = dict(zip(REPORTED, OTHERS, strict=False))
-    for at, curve in accuracies.groupby("at", sort=False):
-        start, side = str(at).split(", ")
-        _curve(axes, curve, 100, color=colors[start], linestyle=LINES[side], label=at)
-    for start, figures in REPORTED.items():
-        epochs = [epoch for epoch in figures if epoch <= accuracies["epoch"].max()]
+    cells = {cell: cell.split(", ") for cell in accuracies["at"].unique()}
+    percent = accuracies.assign(**(100 * accuracies[["low", "mean", "high"]]))
+    _curves(
+        axes,
+        percent.assign(curve=percent["at"]),
+        palette={cell: colors[start] for cell, (start, _) in cells.items()},
+        dashes={cell: DASHES[side] for cell, (_, side) in cells.items()},
+    )
+    last = accuracies["epoch"].max()
+    for (start, figures), marker in zip(REPORTED.items(), "os", strict=True):
         axes.plot(
-            epochs,
-            [100 * figures[epoch] for epoch in epochs],
+            [epoch for epoch in figures if epoch <= last],
+            [100 * accuracy for epoch, accuracy in figures.items() if epoch <= last],
             linestyle="none",
-            marker="o" if start == START else "s",
+            marker=marker,
             color=colors[start],
-            label=f"report: {start}, {'its own' if start == START else THEIRS}",
+            label=f"report: {start}, {'its own framework' if start == START else THEIRS}",
         )
     seeds = accuracies["seeds"].max()
     axes.set(ylabel="test accuracy, %", title=f"means of {seeds} seeds, 95 % intervals")
 
 
-def _effects(axes: Axes, curves: pd.DataFrame) -> None:
-    # A color a contrast, dashes for the second place at which it is taken.
-    colors = dict(zip((FRAMEWORKS, STARTS), OTHERS[2:], strict=False))
-    for name, at in differences():
-        curve = curves[(curves["quantity"] == name) & (curves["at"] == at)]
-        if not curve.empty:
-            line = LINES[OURS] if at in (AGAINST, THEIRS) else "-"
-            _curve(axes, curve, 1, color=colors[name], linestyle=line, label=f"{name} ({at})")
-    axes.axhspan(-MARGIN, MARGIN, color=BAND, linewidth=0, zorder=0)
+def _differences(axes: Axes, curves: pd.DataFrame) -> None:
+    # A color a contrast, and dashes for the second of the two cells where it is measured.
+    colors = {FRAMEWORKS: INK, STARTS: OTHERS[2]}
+    shown = {(name, at): f"{name} ({at})" for name, at in differences() if name in colors}
+    _curves(
+        axes,
+        curves.assign(curve=curves["quantity"] + " (" + curves["at"] + ")"),
+        palette={curve: colors[name] for (name, _), curve in shown.items()},
+        dashes={
+            curve: DASHES[OURS if at in (AGAINST, THEIRS) else THEIRS]
+            for (_, at), curve in shown.items()
+        },
+    )
+    axes.axhspan(-MARGIN, MARGIN, color=BAND, linewidth=0, zorder=0, label="equivalence margin")
     axes.axhline(0, color=MUTED, linewidth=0.8)
-    axes.set(ylabel="difference, points (band: the margin)", title="paired by seed")
+    axes.set(ylabel="difference, percentage points", title="paired by seed")
 
 
-def _curve(axes: Axes, curve: pd.DataFrame, scale: int, *, color: str, **style: Any) -> None:
-    mean, low, high = (scale * curve[name].to_numpy(float) for name in ("mean", "low", "high"))
-    axes.plot(curve["epoch"], mean, color=color, **style)
-    axes.fill_between(curve["epoch"], low, high, color=color, alpha=0.15, linewidth=0)
+def _curves(axes: Axes, table: pd.DataFrame, **looks: dict[str, Any]) -> None:
+    """Draw the curves that ``looks`` names, with their intervals."""
+    table = table[table["curve"].isin(looks["palette"])]
+    samples = as_samples(table, "low", "mean", "high")
+    sns.lineplot(
+        samples, x="epoch", y="sample", hue="curve", style="curve", ax=axes, **looks, **OF_SAMPLES
+    )

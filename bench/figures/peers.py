@@ -2,10 +2,12 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
+from bench.figures.estimates import OF_SAMPLES, as_samples
 from bench.figures.style import INK, MUTED, OTHERS, PALETTE, styled
 from bench.timing.peers import AGAIN
 
@@ -24,34 +26,44 @@ def _bars(axes: Axes, table: pd.DataFrame) -> None:
     )
     axes.bar_label(bars, fmt="{:.0f}", padding=8)
     axes.margins(x=0.15)
-    axes.set(xlabel="µs a training step, with quartiles", title="one network")
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="µs per training step, with quartiles", title="one network")
 
 
 def _lines(axes: Axes, table: pd.DataFrame) -> None:
     stacks = table[(table["setting"] == "stack") & (table["peer"] != AGAIN)]
-    for peer, color, marker in zip(stacks["peer"].unique(), OTHERS, "^vDPX*", strict=False):
-        own = stacks[stacks["peer"] == peer]
-        style = {"color": PALETTE.get(peer, color), "label": peer}
-        axes.plot(own["members"], own["us"], marker=marker, **style)
-        axes.fill_between(own["members"], own["us_q1"], own["us_q3"], alpha=0.2, **style)
+    peers = stacks["peer"].unique()
+    others = zip((peer for peer in peers if peer not in PALETTE), OTHERS, strict=False)
+    sns.lineplot(
+        as_samples(stacks, "us_q1", "us", "us_q3"),
+        x="members",
+        y="sample",
+        hue="peer",
+        style="peer",
+        palette=PALETTE | dict(others),
+        markers=dict(zip(peers, "o^vDXPs*", strict=False)),
+        dashes=False,
+        ax=axes,
+        **OF_SAMPLES,
+    )
     axes.set(xscale="log", yscale="log", title="stacks")
-    axes.set(xlabel="networks in the stack", ylabel="µs a training step a network")
+    axes.set(xlabel="networks in the stack", ylabel="µs per training step and network")
     sizes = stacks["members"].unique()
     axes.set_xticks(sizes, list(map(str, sizes)))
-    axes.set_xticks([], minor=True)
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_yticks([], minor=True)
-    axes.set_ylim(top=6 * axes.get_ylim()[1])  # room for the legend
-    axes.legend(handles=axes.get_lines(), loc="upper center", ncols=3, fontsize="small")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(top=10 * axes.get_ylim()[1])  # room for the legend
+    sns.move_legend(axes, "upper right", ncols=2, title=None, fontsize="small")
 
 
 @styled
 def draw_network(table: pd.DataFrame) -> Figure:
-    """Microseconds of a training step of one network, by peer.
+    """Draw the microseconds of a training step of one network, by peer.
 
     Args:
-        table: as :func:`bench.timing.peer_tables.summarize` gives it.
+        table: as :func:`bench.timing.peer_tables.summarize` returns it.
     """
     figure, axes = plt.subplots(figsize=(4, 3.4))
     _bars(axes, table)
@@ -60,10 +72,10 @@ def draw_network(table: pd.DataFrame) -> Figure:
 
 @styled
 def draw_stacks(table: pd.DataFrame) -> Figure:
-    """Microseconds of a training step a network, by size of the stack.
+    """Draw the microseconds of a training step per network, by the size of the stack.
 
     Args:
-        table: as :func:`bench.timing.peer_tables.summarize` gives it.
+        table: as :func:`bench.timing.peer_tables.summarize` returns it.
     """
     figure, axes = plt.subplots(figsize=(4, 3.4))
     _lines(axes, table)
@@ -72,12 +84,14 @@ def draw_stacks(table: pd.DataFrame) -> Figure:
 
 @styled
 def draw_peers(table: pd.DataFrame) -> Figure:
-    """One network and stacks side by side.
+    """Draw one network and stacks side by side, or the one of the two that was timed.
 
     Args:
-        table: as :func:`bench.timing.peer_tables.summarize` gives it.
+        table: as :func:`bench.timing.peer_tables.summarize` returns it.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
-    _bars(left, table)
-    _lines(right, table)
+    timed = set(table["setting"])
+    parts = [draw for part, draw in (("network", _bars), ("stack", _lines)) if part in timed]
+    figure, panels = plt.subplots(1, len(parts), figsize=(4.5 * len(parts), 3.8), squeeze=False)
+    for axes, draw in zip(panels.flat, parts, strict=True):
+        draw(axes, table)
     return figure

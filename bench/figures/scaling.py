@@ -1,109 +1,125 @@
-"""The picture of scaling: time, ratio and arithmetic against width, depth and batch."""
+"""The picture of scaling: time, speed-up and arithmetic against width, depth and batch."""
+
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from bench.figures.style import NAMES, PALETTE
+from bench.figures.estimates import OF_SAMPLES, as_samples
+from bench.figures.style import BAND, INK, MUTED, NAMES, PALETTE, styled
 
 __all__ = ["draw_scaling"]
 
-MARKERS = {"minifw": "o", "pytorch": "s"}
-TITLES = {"width": "width of a layer", "depth": "hidden layers", "batch": "samples a batch"}
-GRAY = "#666666"
+TITLES = {"width": "width of a layer", "depth": "hidden layers", "batch": "samples in a batch"}
+BY_FRAMEWORK: dict[str, Any] = {
+    "x": "size",
+    "hue": "framework",
+    "style": "framework",
+    "palette": {NAMES[side]: color for side, color in PALETTE.items()},
+    "markers": dict(zip(NAMES.values(), "os", strict=True)),
+    "dashes": False,
+}
 
 
-def _times(axes: Axes, own: pd.DataFrame) -> None:
-    for side, color in PALETTE.items():
-        axes.plot(
-            own["size"], 1e6 * own[side], color=color, marker=MARKERS[side], label=NAMES[side]
-        )
-        axes.fill_between(
-            own["size"],
-            1e6 * own[f"{side}_q1"],
-            1e6 * own[f"{side}_q3"],
-            color=color,
-            alpha=0.2,
-            linewidth=0,
-        )
-
-
-def _ratios(axes: Axes, own: pd.DataFrame) -> None:
-    axes.axhline(1, color=GRAY, linewidth=1)
-    axes.fill_between(
-        own["size"],
-        own["noise_low"],
-        own["noise_high"],
-        color=GRAY,
-        alpha=0.25,
-        linewidth=0,
-        label="noise floor: a side over itself",
-    )
-    axes.errorbar(
-        own["size"],
-        own["ratio"],
-        yerr=[own["ratio"] - own["ratio_low"], own["ratio_high"] - own["ratio"]],
-        color="black",
-        marker="D",
-        capsize=3,
-        label="ratio, with 95 % interval",
-    )
-
-
-def _shares(axes: Axes, own: pd.DataFrame) -> None:
-    axes.axhline(50, color=GRAY, linewidth=1, linestyle=":")
-    for side, color in PALETTE.items():
-        axes.plot(own["size"], 100 * own[f"{side}_peak_share"], color=color, marker=MARKERS[side])
-
-
+@styled
 def draw_scaling(table: pd.DataFrame, peak: float) -> Figure:
-    """Draw a column of panels for each size that grows: time, ratio, share of the peak.
+    """Draw a column of panels for each size that grows: time, speed-up, share of the peak.
 
     Args:
         table: as bench/scaling.py writes it.
-        peak: FLOP a second of a matrix product.
+        peak: floating-point operations per second of a matrix product.
     """
     rows = (
-        (_times, "µs a training step"),
-        (_ratios, "PyTorch's time / minifw's"),
+        (_times, "µs per training step"),
+        (_speed_ups, "speed-up over PyTorch"),
         (_shares, f"% of the peak of torch.mm\n({peak / 1e9:.0f} GFLOP/s)"),
     )
-    names = list(table["axis"].unique())
+    names = table["axis"].unique()
+    size = (3.6 * len(names) + 0.6, 8)
     figure, grid = plt.subplots(
-        len(rows),
-        len(names),
-        figsize=(4.2 * len(names) + 0.6, 9),
-        sharex="col",
-        sharey="row",
-        layout="constrained",
-        squeeze=False,
+        len(rows), len(names), figsize=size, sharex="col", sharey="row", squeeze=False
     )
-    for column, name in enumerate(names):
-        own = table[(table["axis"] == name) & (table["wrong"] == "")]
-        for axes, (draw, label) in zip(grid[:, column], rows, strict=True):
-            draw(axes, own)
-            axes.set_xscale("log", base=2)
-            axes.grid(alpha=0.3)
-            if column == 0:
-                axes.set_ylabel(label)
-        sizes = own["size"].iloc[::2]
-        grid[-1, column].set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
-        grid[-1, column].xaxis.set_minor_locator(NullLocator())
-        grid[-1, column].set_xlabel(TITLES[name])
-    grid[0, 0].set_yscale("log")
-    grid[0, 0].yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    grid[0, 0].yaxis.set_major_formatter("{x:,g}")
-    grid[0, 0].yaxis.set_minor_locator(NullLocator())
-    grid[1, 0].set_yscale("log")
-    # Where an interval is wider than all that is known, it is cut off.
+    for name, column in zip(names, grid.T, strict=True):
+        measured = table[(table["axis"] == name) & (table["wrong"] == "")]
+        for axes, (draw, label) in zip(column, rows, strict=True):
+            draw(axes, measured, legend="auto" if axes in grid[:, 0] else False)
+            axes.set(xlabel=TITLES[name], ylabel=label)
+            axes.label_outer()
+            axes.grid()
+        axes.set_xscale("log", base=2)
+        sizes = measured["size"].iloc[::2]
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.xaxis.set_minor_locator(NullLocator())
+    _log_ticks(grid[0, 0], (1, 3), "{x:,g}")
+    _log_ticks(grid[1, 0], (1, 1.5, 2, 3, 5), "{x:g}")
+    # An interval that is wider than all estimates is cut off.
     grid[1, 0].set_ylim(table["ratio"].min() / 2, table["ratio"].max() * 1.5)
-    grid[1, 0].yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5)))
-    grid[1, 0].yaxis.set_major_formatter("{x:g}")
-    grid[1, 0].yaxis.set_minor_locator(NullLocator())
-    grid[0, 0].legend()
-    grid[1, 0].legend(loc="lower left")
     grid[2, 0].set_ylim(bottom=0)
-    figure.suptitle("A training step of the disk network as it grows: overhead, then arithmetic")
+    sns.move_legend(grid[0, 0], "upper left", title=None)
+    grid[1, 0].legend(loc="lower left")
+    figure.suptitle(
+        "A training step of the disk network as it grows: overhead, then arithmetic",
+        fontweight="bold",
+    )
     return figure
+
+
+def _frameworks(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a size and framework: framework, low, time and high in µs, share in %."""
+    sides = [
+        table.assign(
+            framework=name,
+            low=1e6 * table[f"{side}_q1"],
+            time=1e6 * table[side],
+            high=1e6 * table[f"{side}_q3"],
+            share=100 * table[f"{side}_peak_share"],
+        )
+        for side, name in NAMES.items()
+    ]
+    return pd.concat(sides, ignore_index=True)
+
+
+def _times(axes: Axes, table: pd.DataFrame, legend: Any) -> None:
+    samples = as_samples(_frameworks(table), "low", "time", "high")
+    sns.lineplot(samples, y="sample", ax=axes, legend=legend, **BY_FRAMEWORK, **OF_SAMPLES)
+
+
+def _speed_ups(axes: Axes, table: pd.DataFrame, legend: Any) -> None:
+    axes.axhline(1, color=MUTED, linewidth=0.8)
+    axes.fill_between(
+        table["size"],
+        table["noise_low"],
+        table["noise_high"],
+        color=BAND,
+        linewidth=0,
+        label="noise floor: a framework timed against itself",
+    )
+    sns.lineplot(
+        as_samples(table, "ratio_low", "ratio", "ratio_high"),
+        x="size",
+        y="sample",
+        color=INK,
+        marker="D",
+        err_style="bars",
+        err_kws={"capsize": 3},
+        label="speed-up, with 95 % interval",
+        ax=axes,
+        legend=legend,
+        **OF_SAMPLES,
+    )
+
+
+def _shares(axes: Axes, table: pd.DataFrame, legend: Any) -> None:
+    axes.axhline(50, color=MUTED, linewidth=0.8, linestyle=":")
+    sns.lineplot(_frameworks(table), y="share", ax=axes, legend=False, **BY_FRAMEWORK)
+
+
+def _log_ticks(axes: Axes, digits: tuple[float, ...], form: str) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=digits))
+    axes.yaxis.set_major_formatter(form)
+    axes.yaxis.set_minor_locator(NullLocator())

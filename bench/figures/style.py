@@ -1,38 +1,41 @@
-"""How all figures look: colors, which follow a light or a dark page, and matplotlib's settings."""
+"""How all figures look: seaborn's theme in colors that follow a light or a dark page."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 import matplotlib.pyplot as plt
+import seaborn as sns
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.typing import RcKeyType
 
 __all__ = [
     "BAND",
+    "DASHES",
     "INK",
     "INSIDE",
-    "LINES",
     "MUTED",
     "NAMES",
     "OTHERS",
     "PALETTE",
-    "PAPER",
     "THEME",
     "styled",
 ]
 
-Drawn = ParamSpec("Drawn")
+Parameters = ParamSpec("Parameters")
+
+_BLUE, _ORANGE, _GREEN, _VERMILION, _PINK, _BROWN, _, _GRAY, _, _SKY = sns.color_palette(
+    "colorblind"
+).as_hex()
 
 INK, PAPER, MUTED, BAND = "#1f2730", "#fefefe", "#7b8794", "#e4e8ec"
 NAMES = {"minifw": "minifw", "pytorch": "PyTorch"}
-# Told apart without color too: by dashes in curves, by marks elsewhere.
-PALETTE = {"minifw": "#c8560b", "pytorch": "#1b6ca8"}
-LINES = {"minifw": (0, (2, 2)), "pytorch": "-"}
-OTHERS = ("#16876a", "#7a63c7", "#c2347f", "#94660f", "#55850f", "#6b7280")
+PALETTE = {"minifw": _VERMILION, "pytorch": _BLUE}
+# Frameworks are told apart without color too: by dashes in curves, by markers elsewhere.
+DASHES = {"minifw": (2, 2), "pytorch": ""}
+OTHERS = (_GREEN, _PINK, _BROWN, _GRAY)
 
-# By the color that a figure is drawn in: its name in a style sheet, and what it is in the dark.
+# The color that a figure is drawn in: its name in a style sheet, and what it is on a dark page.
 THEME = {
     "#000000": ("ink", "#e8ebee"),  # of figures drawn in matplotlib's own colors
     "#ffffff": ("paper", "#14181d"),
@@ -40,14 +43,14 @@ THEME = {
     PAPER: ("paper", "#14181d"),
     MUTED: ("muted", "#8b97a3"),
     BAND: ("band", "#2a313a"),
-    PALETTE["minifw"]: ("minifw", "#ff9d57"),
-    PALETTE["pytorch"]: ("pytorch", "#6bb5ee"),
+    PALETTE["minifw"]: ("minifw", _ORANGE),
+    PALETTE["pytorch"]: ("pytorch", _SKY),
 }
 
 # Shares from 0 to 1, as the opacity of one color: the page shows through, light or dark.
 INSIDE = LinearSegmentedColormap.from_list("inside", [(0.54, 0.39, 0.82, a) for a in (0, 0.95)])
 
-_SETTINGS: dict[RcKeyType, Any] = {
+_SETTINGS = {
     "figure.facecolor": PAPER,
     "axes.facecolor": "none",
     "axes.edgecolor": MUTED,
@@ -55,14 +58,13 @@ _SETTINGS: dict[RcKeyType, Any] = {
     "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": "medium",
     "axes.titleweight": "bold",
     "figure.constrained_layout.use": True,
-    "font.size": 9,
     "grid.color": BAND,
-    "grid.linewidth": 0.8,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
+    "lines.markersize": 6,
+    "patch.linewidth": 0,
     "text.color": INK,
     "text.parse_math": False,  # names are shown as they are
     "xtick.color": MUTED,
@@ -72,12 +74,13 @@ _SETTINGS: dict[RcKeyType, Any] = {
 }
 
 
-def styled(draw: Callable[Drawn, Figure]) -> Callable[Drawn, Figure]:
-    """Decorate a function that draws a figure, so that it has the looks of all others."""
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Decorate a function that draws a figure, so that it looks like all others."""
 
     @wraps(draw)
-    def drawn(*arguments: Drawn.args, **keywords: Drawn.kwargs) -> Figure:
-        with plt.rc_context(_SETTINGS):
-            return draw(*arguments, **keywords)
+    def drawn(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with plt.rc_context():  # seaborn sets its theme globally; this restores what was set before
+            sns.set_theme("paper", "ticks", rc=_SETTINGS)
+            return draw(*args, **kwargs)
 
     return drawn

@@ -2,11 +2,13 @@
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from bench.figures.style import INK, INSIDE, LINES, NAMES, PALETTE, styled
+from bench.figures.estimates import OF_SAMPLES, as_samples
+from bench.figures.style import DASHES, INK, INSIDE, NAMES, PALETTE, styled
 from minifw.data import DISK_RADIUS
 from reference.recipes import Data
 
@@ -37,18 +39,19 @@ def _panels(
 
 @styled
 def draw_data(train: Data, test: Data) -> Figure:
-    """Training and test points of one seed, by label, with the true circle."""
+    """Draw the training and test points of one seed, by label, with the true circle."""
     figure, panels = plt.subplots(1, 2, figsize=(8, 4.5))
     for axes, name, (points, labels) in zip(
         panels, ("training", "test"), (train, test), strict=True
     ):
         is_inside = (labels.flatten() > labels.double().mean()).cpu().numpy()
         x, y = points.cpu().numpy().T
-        for label, those, color, marker in (
+        # Not seaborn's scatterplot, which repeats the style of each point: three times the file.
+        for label, chosen, color, marker in (
             ("inside", is_inside, PALETTE["minifw"], "o"),
             ("outside", ~is_inside, PALETTE["pytorch"], "x"),
         ):
-            axes.plot(x[those], y[those], marker, color=color, markersize=2.5, label=label)
+            axes.plot(x[chosen], y[chosen], marker, color=color, markersize=2.5, label=label)
         _unit_square(axes)
         axes.set_title(f"{len(points)} {name} points, {100 * is_inside.mean():.1f} % inside")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -57,51 +60,46 @@ def draw_data(train: Data, test: Data) -> Figure:
 
 @styled
 def draw_curves(averages: pd.DataFrame, alone: bool = False) -> Figure:
-    """By recipe, loss and accuracy over the epochs: mean over seeds and standard deviation.
+    """Draw loss and accuracy over the epochs by recipe: mean over seeds and standard deviation.
 
-    The accuracy is that on the points of validation: the test points, but for a recipe that stops
-    early, which has points of its own.
+    The accuracy is measured on the validation points: the test points, except for a recipe that
+    stops early, which has validation points of its own.
 
     Args:
-        averages: as :func:`bench.runs.tables.average_curves` gives them.
-        alone: draw no legend; what surrounds the figure has one.
+        averages: as :func:`bench.runs.tables.average_curves` returns them.
+        alone: draw no legend, since the page around the figure has one.
     """
     recipes = list(averages["recipe"].unique())
     figure, places = _panels(recipes, rows=1, columns=len(MEASURES), size=(2, 1.5))
-    # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
-    frameworks = sorted(averages["framework"].unique(), reverse=True)
+    key = places[0][0][0]
     for recipe, ((*panels,),) in zip(recipes, places, strict=True):
+        curves = averages[averages["recipe"] == recipe]
         for axes, (measure, label) in zip(panels, MEASURES.items(), strict=True):
-            for framework in frameworks:
-                curve = averages[
-                    (averages["recipe"] == recipe) & (averages["framework"] == framework)
-                ]
-                mean, spread = curve[f"{measure}_mean"], curve[f"{measure}_std"].fillna(0)
-                color = PALETTE[framework]
-                axes.plot(
-                    curve["epoch"],
-                    mean,
-                    color=color,
-                    label=NAMES[framework],
-                    linestyle=LINES[framework],
-                )
-                axes.fill_between(
-                    curve["epoch"],
-                    mean - spread,
-                    mean + spread,
-                    color=color,
-                    alpha=0.2,
-                    linewidth=0,
-                )
-            axes.set(xlabel="epoch")
+            mean, spread = curves[f"{measure}_mean"], curves[f"{measure}_std"].fillna(0)
+            bounds = curves.assign(low=mean - spread, mean=mean, high=mean + spread)
+            sns.lineplot(
+                as_samples(bounds, "low", "mean", "high"),
+                x="epoch",
+                y="sample",
+                hue="framework",
+                style="framework",
+                # PyTorch first, so that minifw's dashes lie on its line where the two coincide.
+                hue_order=["pytorch", "minifw"],
+                palette=PALETTE,
+                dashes=DASHES,
+                legend="auto" if axes is key and not alone else False,
+                ax=axes,
+                **OF_SAMPLES,
+            )
+            axes.set(xlabel="epoch", ylabel="")
             axes.set_title(label, loc="left", fontsize="small", fontweight="normal")
             axes.grid(axis="y")
         loss, accuracy = panels
         loss.set_ylim(0, loss.dataLim.y1 * 1.08)
         accuracy.set_ylim(max(0, averages["validation_accuracy_mean"].min() - 0.1), 1.01)
     if not alone:
-        first = places[0][0][0]
-        first.legend(handles=first.get_lines(), loc="upper right", fontsize="small")
+        handles, sides = key.get_legend_handles_labels()
+        key.legend(handles, [NAMES[side] for side in sides], loc="upper right", fontsize="small")
     return figure
 
 
@@ -120,8 +118,8 @@ def draw_regions(regions: pd.DataFrame) -> Figure:
     figure, places = _panels(recipes, len(frameworks), columns, size=(1.08, 1))
     for recipe, panels in zip(recipes, places, strict=True):
         for framework, line in zip(frameworks, panels, strict=True):
-            own = regions[(regions["recipe"] == recipe) & (regions["framework"] == framework)]
-            for axes, epoch, share in zip(line, own["epoch"], own["share"], strict=False):
+            shares = regions[(regions["recipe"] == recipe) & (regions["framework"] == framework)]
+            for axes, epoch, share in zip(line, shares["epoch"], shares["share"], strict=False):
                 axes.imshow(
                     share,
                     origin="lower",
@@ -134,9 +132,9 @@ def draw_regions(regions: pd.DataFrame) -> Figure:
                 _unit_square(axes)
                 axes.tick_params(labelbottom=False, labelleft=False, length=0)
                 if framework == frameworks[0]:
-                    when = f"epoch {epoch}" if axes is not line[len(own) - 1] else "trained"
+                    when = f"epoch {epoch}" if axes is not line[len(shares) - 1] else "trained"
                     axes.set_title(when, fontsize="small", fontweight="normal")
-            for unused in line[len(own) :]:
+            for unused in line[len(shares) :]:
                 unused.remove()
             line[0].set_ylabel(NAMES[framework])
     return figure

@@ -53,8 +53,8 @@ def accuracy(folder: Path) -> dict[str, Any]:
             figures.inline(
                 figures.as_svg(figures.draw_differences(lines, margin, title)),
                 f"differences-{part}",
-                f"Forest plot, {title}: minifw minus PyTorch in points, with 95 % intervals, over "
-                f"the band of the margin of {margin:g}. {said}.",
+                f"Forest plot, {title}: minifw minus PyTorch in percentage points, with 95 % "
+                f"intervals, over a band of the equivalence margin, {margin:g}. {said}.",
             )
         )
     return {

@@ -44,7 +44,9 @@ def speed(folder: Path) -> dict[str, Any]:
     columns = ("recipe", "part", "claim", "rounds", "noise", *_RATIO, *_SIDES, *_BYTES)
     rows = read_csv(folder / "speed.csv", *columns)
     shown = rows.dropna(subset=["ratio"])
-    low, high = shown[list(_RATIO[1:])].min().min(), shown[list(_RATIO[1:])].max().max()
+    low = min(1, shown[list(_RATIO[1:])].min().min())
+    high = max(1, shown[list(_RATIO[1:])].max().max())
+    room = 0.05 * (high - low)  # for the markers at the ends
     pictures = []
     for part, own in shown.groupby("part", sort=False):
         title = TITLES.get(str(part), str(part))
@@ -56,14 +58,14 @@ def speed(folder: Path) -> dict[str, Any]:
                 figures.as_svg(
                     figures.draw_ratios(
                         lines.assign(claimed=own["claim"].str.endswith("faster")),
-                        "PyTorch's time / minifw's",
+                        "speed-up over PyTorch",
                         title,
-                        (0.95 * min(1, low), 1.05 * max(1, high)),
+                        (low - room, high + room),
                     )
                 ),
                 f"ratios-{part}",
-                f"Dot plot: PyTorch's time over minifw's, {title}, with 95 % intervals and noise "
-                f"floor. {said}.",
+                f"Dot plot: speed-up over PyTorch, {title}, with 95 % intervals and noise floor. "
+                f"{said}.",
             )
         )
     memory = rows[["recipe", *_BYTES]].dropna()

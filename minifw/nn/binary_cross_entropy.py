@@ -15,6 +15,9 @@ __all__ = [
     "binary_cross_entropy_with_logits",
 ]
 
+# 1e-12, which PyTorch's kernel holds in float32 whatever it computes in.
+_SMALLEST = 9.999999960041972e-13
+
 
 def _check_pair(input: Tensor, target: Tensor) -> None:
     if input.shape != target.shape:
@@ -79,7 +82,7 @@ def binary_cross_entropy(
     return _reduce_weighted(
         input,
         loss,
-        lambda: (input - target).div_((one - input).mul_(input).clamp_(min=1e-12)),
+        lambda: (input - target).div_((one - input).mul_(input).clamp_(min=_SMALLEST)),
         weight,
         reduction,
     )

@@ -3,9 +3,12 @@
 Each example differs from an ordinary one in a single thing.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from minifw.testing.comparison import Comparison
 from minifw.testing.example import DTYPES, Example
 
 __all__ = ["CHECKS", "Check", "catalog"]
@@ -24,10 +27,43 @@ class Check:
     examples: tuple[Example, ...]
 
 
-def catalog(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Check]:
+# Around powers of two, vectors and blocks; multiples of 8 for paths that are faster there.
+SIZES = (
+    7, 8, 9, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 130, 257, 1024, 1025,
+)  # fmt: skip
+LONG = 4096  # terms of a sum; one in half precision stops growing after 256 or 2,048
+LARGEST_INPUT = 2_000_000  # entries
+
+
+def _symbols(comparison: Comparison | None) -> list[int]:
+    """The sizes among the dimensions of inputs, the batch's apart."""
+    if comparison is None:
+        return []
+    sizes = {size for spec in comparison.inputs for size in spec.shape[1:]}
+    return sorted(size for size in sizes if size > 1)
+
+
+def _kinks(comparison: Comparison | None) -> tuple[float, ...]:
+    """Numbers at which derivatives jump: multiples of 1/2, and the reference's own floats."""
+    numbers = {half / 2 for half in range(-6, 7)} | {-6.0, 6.0}
+    if comparison is not None:
+        floats = [*comparison.arguments, *comparison.options.values()]
+        numbers |= {sign * n for n in floats if isinstance(n, float) for sign in (-1, 1)}
+    return tuple(sorted(numbers))
+
+
+def _fits(comparison: Comparison | None, example: Example) -> bool:
+    shapes = [example.shape(spec) for spec in comparison.inputs] if comparison else []
+    return sum(math.prod(shape) for shape in shapes) <= LARGEST_INPUT
+
+
+def catalog(
+    dtypes: Sequence[str] = tuple(DTYPES), comparison: Comparison | None = None
+) -> dict[str, Check]:
     """The checks, by name.
 
     Args:
+        comparison: for which sizes and kinks are to be found. Default: none are.
         dtypes: those that the subject computes in. The first is that of the question about the
             derivative; the second, whose kernels differ, is tried beside it; all have a check of
             their values. Default: all.
@@ -41,7 +77,23 @@ def catalog(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Check]:
     def values(dtype: str) -> tuple[Example, ...]:
         return tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
 
-    checks = {
+    symbols = _symbols(comparison)
+
+    def sized(dtype: str, sizes: Sequence[int], **options: Any) -> list[Example]:
+        """The batch, and then each size of the inputs, replaced by each of ``sizes``."""
+        return [
+            *(Example(batch=size, dtype=dtype, seed=17, **options) for size in sizes),
+            *(
+                Example(sizes={symbol: size}, dtype=dtype, seed=18, **options)
+                for symbol in symbols
+                for size in sizes
+            ),
+        ]
+
+    def fitting(examples: Sequence[Example]) -> tuple[Example, ...]:
+        return tuple(e for e in examples if comparison is not None and _fits(comparison, e))
+
+    return {
         f"values-{base}": Check("derivative", values(base)),
         "initial-parameters": Check("derivative", (Example(parameters="initial", dtype=base),)),
         "one-sample": Check("derivative", each(Example(batch=1, seed=6), two)),
@@ -52,6 +104,22 @@ def catalog(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Check]:
         "small-numbers": Check("precision", each(Example(scale=0.001, seed=14), low)),
         # Where a difference of means loses its digits: a variance as E[x^2] - E[x]^2.
         "far-from-0": Check("precision", each(Example(shift=1000.0, seed=15), two)),
+        # A sum kept in half precision shows only where it is long and nothing cancels.
+        "long-sums": Check(
+            "precision",
+            fitting(
+                [
+                    example
+                    for dtype in ("bfloat16", "float16")
+                    if dtype in dtypes
+                    for example in sized(dtype, (LONG,), special="positive", cotangent="positive")
+                ]
+            ),
+        ),
+        "sizes": Check("sizes", fitting([*sized(base, SIZES), *sized(two[-1], (64, 65, 1025))])),
+        "unbatched": Check("ranks", (Example(rank=-1, seed=19, dtype=base),)),
+        "leading-dimension": Check("ranks", (Example(rank=1, seed=20, dtype=base),)),
+        "two-leading-dimensions": Check("ranks", (Example(rank=2, seed=21, dtype=base),)),
         "zero-dimensional": Check("ranks", each(Example(scalar=True, seed=7), two)),
         "empty-batch": Check("empty", each(Example(batch=0), two)),
         **{
@@ -60,7 +128,51 @@ def catalog(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Check]:
                 ("transposed", 2), ("strided", 3), ("expanded", 4), ("channels last", 5),
             )
         },
+        "empty-dimension": Check(
+            "empty", tuple(Example(sizes={symbol: 0}, dtype=base) for symbol in symbols)
+        ),
+        "columns": Check("layouts", each(Example(layout="columns", seed=22), two)),
+        "offset": Check("layouts", each(Example(layout="offset", seed=23), two)),
+        **{
+            f"{layout}-cotangent": Check(
+                "layouts", each(Example(cotangent_layout=layout, seed=24), two)
+            )
+            for layout in ("transposed", "strided", "expanded", "columns", "offset")
+        },
+        "scalar-cotangent": Check("layouts", each(Example(cotangent="scalar", seed=25), two)),
+        **{
+            f"{kind.replace(' ', '-')}-cotangent": Check(
+                "cotangents", each(Example(cotangent=kind, seed=26), two)
+            )
+            for kind in ("zeros", "one row", "large", "small")
+        },
+        "edges": Check("domain-edges", each(Example(special="edges", seed=27), two)),
+        "zero-parameters": Check(
+            "domain-edges", (Example(parameters="zero", seed=28, dtype=base),)
+        ),
         "frozen": Check("partial-gradients", (Example(steps="frozen", seed=13, dtype=base),)),
+        "frozen-each": Check(
+            "partial-gradients", (Example(steps="frozen each", seed=31, dtype=base),)
+        ),
+        "input-frozen": Check(
+            "partial-gradients", (Example(steps="input frozen", seed=32, dtype=base),)
+        ),
+        **{
+            steps.replace(" ", "-"): Check(clause, (Example(steps=steps, seed=33, dtype=base),))
+            for clause, steps in (
+                ("call-order", "dropped"),
+                ("call-order", "first in first out"),
+                ("life", "again"),
+                ("life", "changed weights"),
+                ("life", "other sizes"),
+                ("life", "refilled"),
+                ("layouts", "same tensor"),
+                ("modes", "no grad"),
+                ("modes", "inference mode"),
+                ("higher-order", "differentiated twice"),
+            )
+        },
+        "train-eval-train": Check("life", (Example(steps="modes", seed=34, dtype=base),)),
         "two-forwards": Check("call-order", (Example(steps="twice", seed=10, dtype=base),)),
         "chained": Check("call-order", (Example(steps="chained", seed=12, dtype=base),)),
         "accumulated": Check("accumulation", (Example(steps="accumulated", seed=11, dtype=base),)),
@@ -75,9 +187,15 @@ def catalog(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Check]:
             "special-values", each(Example(special="largest", seed=8), two[1:] or two)
         ),
         "ties": Check("kinks", each(Example(special="ties", seed=8), two)),
+        "kinks": Check(
+            "kinks",
+            tuple(
+                Example(values=_kinks(comparison), batch=64, seed=seed, dtype=base)
+                for seed in (29, 30)
+            ),
+        ),
         "other-mode": Check("modes", (Example(other_mode=True, seed=9, dtype=base),)),
     }  # fmt: skip
-    return {name: check for name, check in checks.items() if check.examples}
 
 
 CHECKS = catalog()

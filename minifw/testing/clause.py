@@ -4,7 +4,7 @@ The contract says which clauses decide a verdict; the others are reported beside
 """
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from minifw.testing.example import Example
@@ -70,7 +70,10 @@ def known(what: str, name: str, names: Collection[str]) -> str:
 
 
 def deciding(
-    contract: str, require: Collection[str] = (), allow: Collection[str] = ()
+    contract: str,
+    require: Collection[str] = (),
+    allow: Collection[str] = (),
+    table: Mapping[str, Clause] = CLAUSES,
 ) -> frozenset[str]:
     """The names of the clauses that decide a verdict under a contract.
 
@@ -78,14 +81,15 @@ def deciding(
         contract: one of :data:`CONTRACTS`.
         require: clauses that decide besides.
         allow: clauses that do not.
+        table: the clauses there are.
 
     Raises:
         UsageError: a name is unknown.
     """
     known("contract", contract, CONTRACTS)
     for name in (*require, *allow):
-        known("clause", name, CLAUSES)
-    names = {clause.name for clause in CLAUSES.values() if contract in clause.contracts}
+        known("clause", name, table)
+    names = {clause.name for clause in table.values() if contract in clause.contracts}
     return frozenset((names | {*require}) - {*allow})
 
 
@@ -96,16 +100,27 @@ def clause_of(example: Example, base: str) -> str:
         example: what is drawn and done.
         base: the dtype of the question about the derivative.
     """
-    steps = {"accumulated": "accumulation", "frozen": "partial-gradients", "once": ""}
+    steps = {
+        "accumulated": "accumulation",
+        **dict.fromkeys(("frozen", "frozen each", "input frozen"), "partial-gradients"),
+        **dict.fromkeys(("again", "changed weights", "other sizes", "modes", "refilled"), "life"),
+        **dict.fromkeys(("no grad", "inference mode"), "modes"),
+        "same tensor": "layouts",
+        "differentiated twice": "higher-order",
+    }
     plain = Example()
     tried = (
         (steps.get(example.steps, "call-order"), example.steps != plain.steps),
         ("modes", example.other_mode),
-        ("kinks", example.special == "ties"),
+        ("kinks", example.special == "ties" or bool(example.values)),
+        ("domain-edges", example.special == "edges" or example.parameters == "zero"),
+        ("precision", example.special == "positive"),
         ("special-values", bool(example.special)),
-        ("layouts", example.layout != plain.layout),
+        ("layouts", example.layout != plain.layout or bool(example.cotangent_layout)),
+        ("layouts", example.cotangent == "scalar" or example.parameter_layout != "contiguous"),
+        ("cotangents", example.cotangent != plain.cotangent),
         ("empty", example.batch == 0),
-        ("ranks", example.scalar),
+        ("ranks", example.scalar or example.rank != 0),
         ("precision", example.dtype != base or example.scale != 1 or example.shift != 0),
     )
     return next((clause for clause, applies in tried if applies), "derivative")

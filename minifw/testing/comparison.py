@@ -39,6 +39,8 @@ class Comparison:
         exceptions: checks not to make, with the reasons.
         strict: whether dtypes, and dimensions of size 1, have to be the reference's.
         in_place: whether the subject may modify its inputs and cotangents.
+        one_sided: whether, where the derivative jumps, any number between the derivatives of both
+            sides is right.
         base: the dtype in which the derivative is judged.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
@@ -55,6 +57,7 @@ class Comparison:
     exceptions: Mapping[str, str] = field(default_factory=dict)
     strict: bool = True
     in_place: bool = False
+    one_sided: bool = False
     base: str = "float64"
     known: "dict[str, Expected] | None" = None
 
@@ -86,7 +89,7 @@ class Drawn:
         example, comparison = self.example, self.comparison
         return (
             example.resize(tuple(comparison.arguments)),
-            {name: example.resize_option(value) for name, value in comparison.options.items()},
+            example.resize_options(comparison.options),
             (comparison.training is not False) != example.other_mode,
         )
 
@@ -124,6 +127,9 @@ def draw(comparison: Comparison, example: Example) -> Drawn:
         for buffer in like.buffers().values():
             if buffer.is_floating_point():  # which may be a variance or a weight
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    elif example.parameters == "zero":
+        for parameter in like.parameters().values():
+            parameter.zero_()
     inputs = tuple(
         draw_inputs(example, comparison.inputs, generator, comparison.device) for _ in range(2)
     )

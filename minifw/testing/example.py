@@ -7,7 +7,7 @@ same.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from minifw.testing.case import Case, Input
 
 __all__ = [
+    "COTANGENTS",
     "DTYPES",
     "LAYOUTS",
     "SPECIAL",
@@ -35,7 +36,15 @@ DTYPES = {
 }
 
 # Put among the entries of the first input; of "largest" and "subnormal", each dtype has its own.
-SPECIAL = ("nan", "infinities", "signed zeros", "subnormal", "largest", "ties")
+SPECIAL = (
+    "nan", "infinities", "signed zeros", "subnormal", "largest", "ties", "positive", "edges",
+)  # fmt: skip
+
+# Keyword arguments of torch.nn's constructors that are sizes, as the shapes of inputs.
+SIZE_OPTIONS = {
+    "in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels",
+    "normalized_shape", "input_size", "hidden_size", "num_embeddings", "embedding_dim", "embed_dim",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,9 +55,15 @@ class Example:
         steps: name of a pass in :data:`minifw.testing.passes.PASSES`.
         dtype: of parameters, inputs and cotangents; a key of :data:`DTYPES`.
         layout: strides of inputs and cotangents; a key of :data:`LAYOUTS`.
+        cotangent: what the gradients of the outputs are; a key of :data:`COTANGENTS`.
+        cotangent_layout: their strides, if others than those of the inputs.
+        parameter_layout: strides of the parameters.
         special: values among the normally distributed ones; one of :data:`SPECIAL`, or "".
-        parameters: "random", drawn from a normal distribution, or "initial", the reference's own.
+        values: numbers that inputs are drawn from, in place of the normally distributed ones.
+        parameters: "random", drawn from a normal distribution; "initial", the reference's own;
+            "zero", all 0.
         batch: size of the leading dimension of each input; None for that of the row.
+        rank: leading dimensions of size 2 put before each input, or -1 for the first left out.
         scalar: whether every input is zero-dimensional.
         scale: factor of the inputs that are real numbers.
         shift: what is added to them.
@@ -61,9 +76,14 @@ class Example:
     steps: str = "once"
     dtype: str = "float64"
     layout: str = "contiguous"
+    cotangent: str = "random"
+    cotangent_layout: str = ""
+    parameter_layout: str = "contiguous"
     special: str = ""
+    values: tuple[float, ...] = ()
     parameters: str = "random"
     batch: int | None = None
+    rank: int = 0
     scalar: bool = False
     scale: float = 1.0
     shift: float = 0.0
@@ -88,8 +108,10 @@ class Example:
         try:
             values = json.loads(text)
             sizes = {int(old): int(new) for old, new in values.pop("sizes", {}).items()}
-            example = cls(**values, sizes=sizes)
-            if example.dtype not in DTYPES or example.layout not in LAYOUTS:
+            numbers = tuple(map(float, values.pop("values", ())))
+            example = cls(**values, values=numbers, sizes=sizes)
+            layouts = {example.layout, example.cotangent_layout or "contiguous"}
+            if example.dtype not in DTYPES or not layouts <= LAYOUTS.keys():
                 raise ValueError
             return example
         except (TypeError, AttributeError, ValueError) as error:
@@ -101,28 +123,35 @@ class Example:
             return replace(
                 value,
                 arguments=self.resize(value.arguments),
-                options={name: self.resize_option(v) for name, v in value.options.items()},
+                options=self.resize_options(value.options),
             )
         if isinstance(value, (tuple, list)):
             return type(value)(self.resize(part) for part in value)
         if isinstance(value, int) and not isinstance(value, bool):
             return self.sizes.get(value, value)
-        return self.resize_option(value)
-
-    def resize_option(self, value: Any) -> Any:
-        """A keyword argument: as :meth:`resize`, but whole numbers, which may be places, stay."""
         if isinstance(value, float):
             return value * self.shrink
         if isinstance(value, Tensor):
             return value.new_ones(self.resize(tuple(value.shape)))
         return value
 
+    def resize_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments: as :meth:`resize`, but whole numbers, which may be places, stay."""
+        return {
+            name: self.resize(value)
+            if name in SIZE_OPTIONS or isinstance(value, (float, Tensor))
+            else value
+            for name, value in options.items()
+        }
+
     def shape(self, spec: Input) -> tuple[int, ...]:
         """The shape of an input."""
         if self.scalar:
             return ()
         shape: tuple[int, ...] = self.resize(spec.shape)
-        return shape if self.batch is None or not shape else (self.batch, *shape[1:])
+        if self.batch is not None and shape:
+            shape = (self.batch, *shape[1:])
+        return (2,) * self.rank + shape if self.rank >= 0 else shape[1:]
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
@@ -131,12 +160,33 @@ def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last)
 
 
+def _with_offset(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor.new_zeros(1), tensor.flatten()])[1:].view(tensor.shape)
+
+
 LAYOUTS = {
     "contiguous": lambda tensor: tensor,
     "transposed": lambda tensor: tensor.transpose(0, -1).contiguous().transpose(0, -1),
     "strided": lambda tensor: torch.stack([tensor, tensor], -1)[..., 0],
     "expanded": lambda tensor: tensor.narrow(0, 0, min(len(tensor), 1)).expand_as(tensor),
     "channels last": _channels_last,
+    # The last stride is 1, the pitch of the rows is another than their length.
+    "columns": lambda tensor: torch.cat([tensor, tensor], -1)[..., : tensor.shape[-1]],
+    "offset": _with_offset,
+}
+
+# The gradients of the outputs, made of normally distributed numbers.
+COTANGENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "random": lambda tensor: tensor,
+    # One number of stride 0, which is what .sum().backward() sends, but for its value.
+    "scalar": lambda tensor: tensor.new_full((), 0.75).expand(tensor.shape),
+    "zeros": torch.zeros_like,
+    "one row": lambda tensor: (
+        torch.cat([tensor[:1], torch.zeros_like(tensor[1:])]) if tensor.dim() else tensor
+    ),
+    "large": lambda tensor: tensor * 1e4,
+    "small": lambda tensor: tensor * 1e-5,
+    "positive": torch.abs,
 }
 
 
@@ -175,16 +225,27 @@ def draw_inputs(
         shape = example.shape(spec)
         if spec.domain == "index":
             values = torch.randint(example.resize(spec.classes), shape, generator=generator)
-            drawn.append(lay_out(values, example.layout).to(device))
+            if example.special == "edges":  # repeated, and others missing
+                values = values[..., :1].expand_as(values) if values.dim() else values
+            drawn.append(lay_out(values.to(device), example.layout))
             continue
-        if spec.domain == "real":
+        if spec.domain == "real" and example.values:
+            places = torch.randint(len(example.values), shape, generator=generator)
+            values = torch.tensor(example.values)[places]
+        elif spec.domain == "real":
             values = torch.randn(shape, generator=generator) * example.scale + example.shift
         else:
             values = torch.rand(shape, generator=generator)
             # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
             values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
+            if example.special == "edges" and spec.domain == "probability":
+                rounded = torch.rand(shape, generator=generator) < 0.7
+                values = torch.where(rounded, values.round(), values)
+        values = values.abs() if example.special == "positive" else values
         values = values.to(dtype)
-        if example.special == "ties":
+        if example.special in ("positive", "edges"):
+            pass
+        elif example.special == "ties":
             if spec.domain == "real":
                 # Equal numbers only at 0, which the control leaves there: elsewhere it would move
                 # them apart, and allow the jump of the derivative for an error.
@@ -199,7 +260,7 @@ def draw_inputs(
                 strict=False,
             ):
                 flat[index] = value
-        drawn.append(lay_out(values, example.layout).to(device))
+        drawn.append(lay_out(values.to(device), example.layout))
     return tuple(drawn)
 
 

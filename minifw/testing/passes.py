@@ -6,20 +6,21 @@ are the same for every subject, and notes what comes out by name: "output", "inp
 theirs.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
-from minifw.testing.example import DTYPES, Example, lay_out
-from minifw.testing.subject import Subject, named
+from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
+from minifw.testing.subjects import Subject
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
 NOTHING = nullcontext()  # to call a subject in
+CALLS = 12  # of one object, after which the first is made again
 
 
 class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
@@ -56,6 +57,7 @@ class Pass:
         self.within = within
         self.named: dict[str, Tensor] = {}
         self.side_effects: list[str] = []
+        self.given: dict[str, Sequence[Tensor]] = {}  # cotangents, by label
         self.largest_cotangent = 0.0
         self._before = {name: t.clone() for name, t in subject.parameters().items()}
         self._watched: list[tuple[str, Tensor, Tensor]] = []
@@ -72,10 +74,7 @@ class Pass:
         """
         with seeded(self.example.seed):
             PASSES[self.example.steps](self, draws)
-        for name, grad in named(self.subject, self.subject.gradients()).items():
-            if grad is not None:
-                self._check_own(f"the gradient of {name}", grad)
-                self.named[f"{name}.grad"] = grad.detach().clone()
+        self.note_gradients()
         for name, buffer in self.subject.buffers().items():
             self.named[name] = buffer.clone()
         self._watched += [
@@ -91,10 +90,21 @@ class Pass:
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
         with self.within:
             outputs = self.subject.forward(*inputs)
+        self.note_outputs(outputs, label)
+        return outputs
+
+    def note_outputs(self, outputs: Sequence[Tensor], label: str = "") -> None:
+        """Note outputs under ``label``."""
         names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
         for name, output in zip(names, outputs, strict=True):
             self.named[label + name] = output.detach().clone()
-        return outputs
+
+    @contextmanager
+    def unwatched(self) -> Iterator[None]:
+        """Context in which inputs may be modified."""
+        watched = list(self._watched)
+        yield
+        self._watched = watched
 
     def backward(
         self,
@@ -104,6 +114,7 @@ class Pass:
     ) -> tuple[Any, ...]:
         """Go back from ``outputs``, and note the gradients of the inputs."""
         cotangents = cotangents or self.cotangents or self.draw(outputs, label)
+        self.given[label] = cotangents
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
@@ -116,6 +127,17 @@ class Pass:
                 self._watch([(f"the gradient {label}input.{i}.grad, once returned,", grad)])
         return grads
 
+    def both(self, inputs: Sequence[Any], label: str = "") -> None:
+        """Call the subject and go back from its outputs."""
+        self.backward(self.forward(inputs, label), label)
+
+    def note_gradients(self, label: str = "") -> None:
+        """Note the gradients of the parameters."""
+        for name, grad in self.subject.gradients().items():
+            if grad is not None:
+                self._check_own(f"the gradient of {name}", grad)
+                self.named[f"{label}{name}.grad"] = grad.detach().clone()
+
     def draw(self, outputs: Sequence[Tensor], label: str) -> list[Tensor]:
         """Draw a gradient for each output."""
         # Another seed than the inputs': normalization maps a cotangent equal to its input to 0.
@@ -123,11 +145,13 @@ class Pass:
         dtype = DTYPES[self.example.dtype]
         # Of equal samples with equal gradients, batch normalization makes nothing but rounding.
         expanded = self.example.layout == "expanded"
-        layout = "contiguous" if expanded else self.example.layout
-        return [
-            self.move(lay_out(torch.randn(o.shape, generator=generator).to(dtype), layout).to(o))
-            for o in outputs
-        ]
+        layout = self.example.cotangent_layout or (
+            "contiguous" if expanded else self.example.layout
+        )
+        kind = COTANGENTS[self.example.cotangent]
+        drawn = [torch.randn(o.shape, generator=generator).to(dtype).to(o) for o in outputs]
+        # Moved before it is laid out: what is moved has strides of its own.
+        return [kind(lay_out(self.move(cotangent), layout)) for cotangent in drawn]
 
     def _watch(self, tensors: Sequence[tuple[str, Any]]) -> None:
         self._watched += [
@@ -183,10 +207,154 @@ def _frozen(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     _once(run, draws)
 
 
+def _dropped(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """An output that nobody goes back from, then another call."""
+    run.forward(draws[1], "dropped.")
+    run.both(draws[0])
+
+
+def _first_in_first_out(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Two forward passes, then their backward passes, the earliest first."""
+    first, second = run.forward(draws[0], "first."), run.forward(draws[1], "second.")
+    run.subject.choose_call(0)
+    run.backward(first, "first.")
+    run.backward(second, "second.")
+
+
+def _again(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Many calls of one object; what the first gave comes again at the end."""
+    for number in range(1, CALLS):
+        run.both(draws[number % 2], f"{number}.")
+    run.subject.zero_gradients()
+    run.both(draws[0], "again.")
+
+
+def _changed_weights(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """The parameters changed between two calls."""
+    before = {name: tensor.clone() for name, tensor in run.subject.parameters().items()}
+    if not before:
+        raise NotApplicable("it has no parameters")
+    run.both(draws[0], "first.")
+    run.subject.zero_gradients()
+    run.subject.set_parameters({name: tensor / 2 + 1 for name, tensor in before.items()})
+    run.both(draws[0], "second.")
+    run.subject.set_parameters(before)
+
+
+def _other_sizes(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """A call on fewer samples between two others, and one with none of them left."""
+    sizes = {len(tensor) for tensor in draws[0] if tensor.dim()}
+    if len(sizes) != 1 or not max(sizes) > 1 or not all(tensor.dim() for tensor in draws[0]):
+        raise NotApplicable("its inputs have no batch in common")
+    run.both(draws[0], "first.")
+    run.both(tuple(tensor[:1] for tensor in draws[1]), "second.")
+    run.subject.zero_gradients()
+    run.both(draws[0], "again.")
+
+
+def _modes(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """A call in training mode, one in evaluation mode, one in training mode again."""
+    run.both(draws[0], "first.")
+    run.subject.train(False)
+    run.both(draws[1], "second.")
+    run.subject.train(True)
+    run.both(draws[0], "again.")
+
+
+def _refilled(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """One tensor that holds one batch after the other."""
+    inputs = tuple(tensor.clone() for tensor in draws[0])
+    with run.unwatched():
+        run.both(inputs, "first.")
+        for tensor, value in zip(inputs, draws[1], strict=True):
+            tensor.copy_(value)
+        run.both(inputs, "second.")
+
+
+def _frozen_each(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Each parameter frozen by itself, then trained by itself."""
+    names = list(run.subject.parameters())
+    if len(names) < 2:
+        raise NotApplicable("it has fewer than two parameters")
+    for name in names:
+        for label, frozen in (("frozen", [name]), ("alone", [n for n in names if n != name])):
+            if not run.subject.freeze(frozen):
+                raise NotApplicable("it has no way to freeze parameters")
+            run.subject.zero_gradients()
+            # A name may have dots, which separate a label from a tensor.
+            labeled = f"{label}-{name.replace('.', '-')}."
+            run.both(draws[0], labeled)
+            run.note_gradients(labeled)
+
+
+def _input_frozen(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Each input without gradient, in turn."""
+    places = [
+        i
+        for i, spec in enumerate(run.specs)
+        if draws[0][i].is_floating_point() and not spec.constant
+    ]
+    if len(places) + len(run.subject.parameters()) < 2:
+        raise NotApplicable("nothing else has a gradient")
+    for place in places:
+        run.subject.without_gradient({place})
+        run.subject.zero_gradients()
+        run.both(draws[0], f"without-{place}.")
+        run.note_gradients(f"without-{place}.")
+
+
+def _same_tensor(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """One tensor given as two inputs: its gradient is the sum of both."""
+    inputs = list(draws[0])
+    pairs = [
+        (i, j)
+        for j in range(len(inputs))
+        for i in range(j)
+        if inputs[i].is_floating_point()
+        and (inputs[i].shape, run.specs[i].constant) == (inputs[j].shape, run.specs[j].constant)
+    ]
+    if not pairs:
+        raise NotApplicable("no two inputs are alike")
+    i, j = pairs[0]
+    inputs[j] = inputs[i]
+    run.subject.tell_apart(False)
+    run.both(tuple(inputs))
+
+
+def _no_grad(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """A call without gradients."""
+    run.note_outputs(run.subject.forward_only(*draws[0]))
+
+
+def _inference_mode(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """A call in torch's inference mode."""
+    with torch.inference_mode():
+        run.note_outputs(run.subject.forward_only(*draws[0]))
+
+
+def _twice_differentiated(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """The gradient of a weighted sum of the gradients."""
+    for name, grad in run.subject.differentiate_twice(draws[0], run.draw).items():
+        run.named[f"second.{name}"] = grad
+
+
 PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "once": _once,
     "twice": _twice,
+    "dropped": _dropped,
+    "first in first out": _first_in_first_out,
     "accumulated": _accumulated,
     "chained": _chained,
+    "again": _again,
+    "changed weights": _changed_weights,
+    "other sizes": _other_sizes,
+    "modes": _modes,
+    "refilled": _refilled,
     "frozen": _frozen,
+    "frozen each": _frozen_each,
+    "input frozen": _input_frozen,
+    "same tensor": _same_tensor,
+    "no grad": _no_grad,
+    "inference mode": _inference_mode,
+    "differentiated twice": _twice_differentiated,
 }

@@ -2,16 +2,15 @@
 
 import functools
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from minifw.testing.clause import CLAUSES
+from minifw.testing.clause import CLAUSES, Clause
 from minifw.testing.cross_check import Testimony
-from minifw.testing.verdict import Status, Verdict, failures, nearer, overall
+from minifw.testing.verdict import LABEL, Status, Verdict, failures, nearer, overall
 
 __all__ = ["ClauseResult", "Report"]
 
@@ -57,6 +56,7 @@ class Report:
         diagnosis: what kind of mistake the simplest failing check looks like.
         examples: how many examples were tried.
         command: the command line that the comparison is verified by.
+        table: the clauses there are; the first is the question that the headline answers.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Report:
     diagnosis: str = ""
     examples: int = 0
     command: str = field(default="", repr=False)
+    table: Mapping[str, Clause] = field(default_factory=lambda: CLAUSES, repr=False)
 
     @property
     def status(self) -> Status:
@@ -95,7 +96,7 @@ class Report:
     @functools.cached_property
     def clauses(self) -> tuple[ClauseResult, ...]:
         """A line a clause."""
-        return tuple(self._clause(name) for name in CLAUSES)
+        return tuple(self._clause(name) for name in self.table)
 
     def _clause(self, name: str) -> ClauseResult:
         decides = name in self.deciding
@@ -120,7 +121,7 @@ class Report:
             if verdict.clause in self.deciding and (
                 verdict.tensor or verdict.status in (Status.FAILED, Status.ERROR)
             ):
-                tensor = re.sub("^(first|second|inner|outer)[.]", "", verdict.tensor)
+                tensor = LABEL.sub(r"\2", verdict.tensor)
                 # Different faults of a call are different things.
                 place = (tensor, key(verdict) if tensor else verdict.reason)
                 groups.setdefault(place, []).append(replace(verdict, tensor=tensor))
@@ -190,8 +191,9 @@ class Report:
         decisive = [name for name in broken if name in self.deciding]
         others = [name for name in broken if name not in self.deciding]
         tried = f"{self.examples} example{'s'[: self.examples != 1]}, contract {self.contract}"
-        if "derivative" in decisive:
-            return f"the derivative is wrong ({tried})"
+        question = next(iter(self.table))
+        if question in decisive:
+            return f"the {question} is wrong ({tried})"
         if decisive:
             return f"broken: {', '.join(decisive)} ({tried})"
         if self.status == Status.MISTRUSTED:
@@ -199,7 +201,7 @@ class Report:
         if self.status != Status.PASSED:
             return f"the estimates of a gradient disagree ({tried})"
         beside = f"; not kept: {', '.join(others)}" if others else ""
-        return f"the derivative is right{beside} ({tried})"
+        return f"the {question} is right{beside} ({tried})"
 
     def lines(self) -> Iterable[str]:
         """The report in words: the verdict, what is wrong and the line that reproduces it."""

@@ -1,6 +1,7 @@
 """Verdicts: what is said of one tensor, and on what evidence."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,6 +13,7 @@ from torch import Tensor
 from minifw.testing.example import Example
 
 __all__ = [
+    "LABEL",
     "POWER_AT",
     "ROUGHEST",
     "Status",
@@ -43,6 +45,12 @@ FLOOR_ULP, FLOOR_EPS = 2.0, 1.0
 # thousand roundings, and far below any error of a formula.
 FLOAT64 = 1e-12
 EPS64 = 2.0**-52
+
+
+# Which of several calls a tensor is of, and its name.
+LABEL = re.compile(
+    r"^((?:\d+|first|second|inner|outer|dropped|again|(?:frozen|alone|without)-[^.]*)[.])?(.+)$"
+)
 
 
 class Status(StrEnum):

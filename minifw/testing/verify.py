@@ -11,7 +11,7 @@ from torch import Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.catalog import CHECKS, catalog
-from minifw.testing.check import check, first_line
+from minifw.testing.check import check, explain, first_line
 from minifw.testing.clause import CLAUSES, deciding, known
 from minifw.testing.comparison import Comparison, draw
 from minifw.testing.cross_check import gradcheck, hear
@@ -148,7 +148,7 @@ def verify_comparison(
     for name in skip:
         known("check", name, (*CHECK_NAMES, *CLAUSES))
     contract, deciding_clauses, tried = _settle(comparison, contract, require, allow, clauses, skip)
-    comparison = replace(comparison, strict=contract != "formula")
+    comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
     report = Report(
@@ -180,7 +180,7 @@ def verify_comparison(
 
     untried = {name: "left out" for name in CLAUSES if name not in tried}
     wrong = False
-    for name, planned in catalog(usable).items():
+    for name, planned in catalog(usable, comparison).items():
         if name in skip or planned.clause not in tried:
             continue
         if name in comparison.exceptions:
@@ -210,7 +210,9 @@ def verify_comparison(
             testimonies=() if "cross-check" in skip else tuple(hear(comparison)),
             gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
         )
-    return replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
+    report = replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
+    tensors = [verdict for verdict in report.failures if verdict.where]
+    return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
 
 
 def _settle(
