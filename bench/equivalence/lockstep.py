@@ -19,7 +19,7 @@ from minifw.testing.case import Input, seeded
 from minifw.testing.check import check
 from minifw.testing.comparison import Comparison, Drawn
 from minifw.testing.example import Example
-from minifw.testing.subject import wrap
+from minifw.testing.subjects import wrap
 from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minifw.testing.report import Report
-    from minifw.testing.subject import Adapter, UsageError
+    from minifw.testing.subjects import Adapter, UsageError
     from minifw.testing.verdict import Status, Verdict
     from minifw.testing.verify import verify
 
@@ -23,7 +23,7 @@ __all__ = ["Adapter", "Report", "Status", "UsageError", "Verdict", "verify"]
 
 # Imported when first used, as in minifw itself: the pytest plugin lies beside them.
 _MODULES = {
-    "Adapter": "subject", "Report": "report", "Status": "verdict", "UsageError": "subject",
+    "Adapter": "subjects", "Report": "report", "Status": "verdict", "UsageError": "subjects",
     "Verdict": "verdict", "verify": "verify",
 }  # fmt: skip
 

@@ -1,15 +1,20 @@
 """What a module is called with: its inputs, a row of a table of modules, seeded generators."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 __all__ = ["Case", "Input", "seeded"]
 
-Domain = Literal["real", "probability", "binary", "index"]
+Domain = Literal[
+    "real", "probability", "binary", "index",
+    "bool", "onehot", "permutation", "sorted", "softmax", "positive",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -19,15 +24,26 @@ class Input:
     Attributes:
         shape: its shape; the leading dimension is the batch unless the case says otherwise.
         domain: "real", normally distributed; "probability", in (0, 1); "binary", 0 or 1;
-            "index", integers below ``classes``.
+            "index", integers below ``classes``; "bool", true or false; "onehot", rows
+            of ``classes`` entries, one of which is 1 and all others 0; "permutation", the numbers
+            from 0 in random order; "sorted", real numbers in order along the last
+            dimension; "softmax", positive and 1 in sum along the last dimension; "positive", the size of a real number.
         constant: whether the module gives no gradient of it, as a loss of its target.
-        classes: for "index".
+        classes: for "index" and "onehot".
+        made: a function that makes all inputs at once, from a :class:`torch.Generator` if it takes
+            one; the others' descriptions are then of what it made first, and their sizes are fixed.
     """
 
     shape: tuple[int, ...]
     domain: Domain = "real"
     constant: bool = False
     classes: int = 0
+    made: Callable[..., Any] | None = None
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether it can have a gradient."""
+        return self.domain not in ("index", "bool", "permutation")
 
 
 @dataclass(frozen=True)
@@ -65,10 +81,20 @@ class Case:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Context with torch's global generators seeded, and put back at its end."""
+    """Context with the global generators seeded, and put back at its end.
+
+    They are torch's, NumPy's and Python's: layers in NumPy draw their weights from its own.
+    """
+    states = np.random.get_state(), random.getstate()
     with torch.random.fork_rng():
         # torch.manual_seed, where there is no CUDA, notes a stack trace for when there will be.
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
-        yield
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(states[0])
+            random.setstate(states[1])

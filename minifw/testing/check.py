@@ -32,7 +32,7 @@ from minifw.testing.diagnosis import diagnose
 from minifw.testing.example import DTYPES, Example, copied
 from minifw.testing.kinks import choose_as_reference
 from minifw.testing.passes import NOTHING, NotApplicable, Pass
-from minifw.testing.subject import Subject
+from minifw.testing.subjects import Subject
 from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
 
 __all__ = ["Expected", "check", "explain", "first_line"]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from minifw.testing.example import Example
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 
 __all__ = ["CLAUSES", "CONTRACTS", "Clause", "clause_of", "deciding", "known"]
 

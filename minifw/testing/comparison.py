@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 
 from minifw.testing.case import Input
 from minifw.testing.example import DTYPES, Example, draw_inputs
-from minifw.testing.subject import Subject, make_reference, make_subject
+from minifw.testing.subjects import Subject, make_reference, make_subject, recognized
+from minifw.testing.subjects.roles import accepts, positional, takes_any
 
 if TYPE_CHECKING:
     from minifw.testing.check import Expected
@@ -30,10 +31,20 @@ class Comparison:
 
     Attributes:
         name: of the comparison, for tables.
-        subject: class or function that makes the subject, or a :class:`torch.autograd.Function`.
-        reference: class or function that makes the trusted :class:`torch.nn.Module`.
+        subject: what is verified: a class, a function that makes something, an instance; a
+            function of tensors, a :class:`torch.autograd.Function`, a pair of functions. See
+            :mod:`minifw.testing.subjects`.
+        reference: class, function or instance of the trusted :class:`torch.nn.Module`, or a
+            function of tensors.
         inputs: what both are called on.
-        arguments, options: of both constructors; a Function has none.
+        arguments, options: of both constructors; a function of tensors has none.
+        reference_arguments, reference_options: of the reference's constructor, where they are
+            others; None where they are the same.
+        call: arguments and keyword arguments of every call, after the inputs. A keyword goes to the
+            sides that accept it, other arguments to the subject, and to a function as reference.
+        backward: the function that goes back, where the subject is the one that goes forward.
+        conventions: whether a loss may follow another convention than the reference: a sum where
+            that has a mean, or one half of it.
         training: the mode; None where the mode makes no difference.
         device: where to compute.
         exceptions: checks not to make, with the reasons.
@@ -44,11 +55,12 @@ class Comparison:
         base: the dtype in which the derivative is judged.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
+        found: what was found out about the subject by trying; filled in when it is first made.
     """
 
     name: str
     subject: Any
-    reference: Callable[..., torch.nn.Module]
+    reference: Any
     inputs: tuple[Input, ...]
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -60,6 +72,12 @@ class Comparison:
     one_sided: bool = False
     base: str = "float64"
     known: "dict[str, Expected] | None" = None
+    reference_arguments: tuple[Any, ...] | None = None
+    reference_options: Mapping[str, Any] | None = None
+    call: tuple[tuple[Any, ...], Mapping[str, Any]] = ((), {})
+    backward: Callable[..., Any] | None = None
+    conventions: bool = True
+    found: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def reference_name(self) -> str:
@@ -68,6 +86,72 @@ class Comparison:
         module = getattr(self.reference, "__module__", "")
         public = module.startswith("torch.nn.modules") and f"torch.nn.{name}"
         return public or ("the reference" if "<" in name else name)
+
+    @property
+    def subject_call(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the subject is called with after the inputs."""
+        return _copied(self.call[0]), _accepted(self.subject, self.call[1])
+
+    @property
+    def reference_call(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the reference is called with after the inputs."""
+        arguments, options = self.call
+        # Settings in a dict are another framework's.
+        plain = tuple(value for value in arguments if not isinstance(value, dict))
+        places = positional(self.reference)
+        room = None if places is None or takes_any(self.reference) else len(places)
+        if isinstance(self.reference, (type, torch.nn.Module)) or (
+            room is not None and room < len(self.inputs) + len(plain)
+        ):
+            plain = ()
+        return plain, _accepted(self.reference, options)
+
+    @property
+    def without_gradient(self) -> frozenset[int]:
+        """Places of the inputs that a loss gives no gradient of: its targets."""
+        protocol = self.found.get("protocol")
+        if protocol is None or protocol.kind != "loss":
+            return frozenset()
+        given = {f"input.{place}" for place in range(len(self.inputs))} & {*protocol.returned}
+        return frozenset(
+            place for place in range(len(self.inputs)) if f"input.{place}" not in given
+        )
+
+    def resized(self, example: Example) -> "Comparison":
+        """The same with the sizes of an example."""
+
+        def options(values: Mapping[str, Any] | None) -> Any:
+            return values and example.resize_options(values)
+
+        return replace(
+            self,
+            inputs=tuple(
+                replace(spec, shape=example.shape(spec), classes=example.resize(spec.classes))
+                for spec in self.inputs
+            ),
+            arguments=example.resize(tuple(self.arguments)),
+            options=options(self.options),
+            reference_arguments=self.reference_arguments
+            and example.resize(tuple(self.reference_arguments)),
+            reference_options=options(self.reference_options),
+        )
+
+
+def _accepted(factory: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that a call of it accepts."""
+    called = factory
+    if isinstance(factory, (tuple, list)):
+        called = factory[0]
+    elif isinstance(factory, type) or not callable(factory) or isinstance(factory, torch.nn.Module):
+        called = next(
+            (getattr(factory, n) for n in ("forward", "__call__") if hasattr(factory, n)), factory
+        )
+    return {name: value for name, value in options.items() if accepts(called, name)}
+
+
+def _copied(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Settings in a dict may be written to by the call."""
+    return tuple(dict(value) if isinstance(value, dict) else value for value in values)
 
 
 @dataclass(frozen=True)
@@ -85,23 +169,18 @@ class Drawn:
     like: Subject
     inputs: tuple[tuple[Tensor, ...], ...]
 
-    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any], bool]:
-        example, comparison = self.example, self.comparison
-        return (
-            example.resize(tuple(comparison.arguments)),
-            example.resize_options(comparison.options),
-            (comparison.training is not False) != example.other_mode,
-        )
+    def _training(self) -> bool:
+        return (self.comparison.training is not False) != self.example.other_mode
 
     def subject(self, dtype: torch.dtype) -> Subject:
         """The subject, with the parameters that were drawn."""
-        subject = self.comparison.subject
-        return make_subject(subject, *self._arguments(), dtype, self.comparison.device, self.like)
+        recognized(self.comparison)
+        comparison = self.comparison.resized(self.example)
+        return make_subject(comparison, self._training(), dtype, self.like)
 
     def reference(self, dtype: torch.dtype, move: Move = stay) -> Subject:
         """The reference, with the parameters that were drawn, moved."""
-        reference = self.comparison.reference
-        made = make_reference(reference, *self._arguments(), dtype, self.comparison.device)
+        made = make_reference(self.comparison.resized(self.example), self._training(), dtype)
         mine, theirs = (s.parameters() | s.buffers() for s in (made, self.like))
         for name, tensor in mine.items():
             tensor.copy_(move(theirs[name].to(tensor.dtype)))
@@ -110,7 +189,12 @@ class Drawn:
     def inputs_in(self, dtype: torch.dtype, move: Move = stay) -> tuple[tuple[Tensor, ...], ...]:
         """Both sets of inputs, moved; their strides stay."""
         return tuple(
-            tuple(move(t.to(dtype)) if t.is_floating_point() else t for t in inputs)
+            tuple(
+                move(value.to(dtype))
+                if isinstance(value, Tensor) and value.is_floating_point()
+                else value
+                for value in inputs
+            )
             for inputs in self.inputs
         )
 
@@ -119,8 +203,9 @@ def draw(comparison: Comparison, example: Example) -> Drawn:
     """Draw parameters and inputs."""
     generator = Generator().manual_seed(example.seed)
     dtype = DTYPES[example.dtype]
+    recognized(comparison)  # with its own sizes, which tell dimensions apart
     drawn = Drawn(comparison, example, None, ())  # type: ignore[arg-type]
-    like = make_reference(comparison.reference, *drawn._arguments(), dtype, comparison.device)
+    like = make_reference(comparison.resized(example), drawn._training(), dtype)
     if example.parameters == "random":
         for parameter in like.parameters().values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))

@@ -20,7 +20,7 @@ from minifw.testing.check import check, first_line
 from minifw.testing.comparison import Comparison, Drawn, draw
 from minifw.testing.example import Example
 from minifw.testing.passes import Pass
-from minifw.testing.subject import Subject, named
+from minifw.testing.subjects import Subject
 from minifw.testing.verdict import Status, largest
 
 __all__ = ["WITNESSES", "Testimony", "gradcheck", "hear"]
@@ -163,20 +163,25 @@ def _differences(drawn: Drawn) -> dict[str, Tensor]:
         for i, (tensor, spec) in enumerate(zip(inputs, specs, strict=True))
         if tensor.is_floating_point() and not spec.constant
     }
-    values = named(subject, subject.parameters())
-    places |= {f"{name}.grad": tensor for name, tensor in values.items()}
+    parameters = subject.parameters()
+    places |= {f"{name}.grad": tensor for name, tensor in parameters.items()}
     result = {}
     for name, tensor in places.items():
-        flat, grad = tensor.view(-1), torch.full_like(tensor, torch.nan).view(-1)
-        order = torch.randperm(len(flat), generator=torch.Generator().manual_seed(0))
-        for index in order[:ENTRIES].tolist():
-            there = flat[index].item()
-            flat[index] = there + STEP
-            above = loss()
-            flat[index] = there - STEP
-            grad[index] = (above - loss()) / (2 * STEP)
-            flat[index] = there
-        result[name] = grad.view(tensor.shape)
+        grad = torch.full_like(tensor, torch.nan, memory_format=torch.contiguous_format)
+        places_in = list(itertools.product(*map(range, tensor.shape)))
+        order = torch.randperm(len(places_in), generator=torch.Generator().manual_seed(0))
+        for place in (places_in[number] for number in order[:ENTRIES].tolist()):
+            there = tensor[place].clone()
+
+            def loss_at(value: Tensor, name: str = name, tensor: Tensor = tensor,
+                        place: tuple[int, ...] = place) -> float:  # fmt: skip
+                tensor[place] = value
+                subject.set_parameters(parameters)
+                return loss()
+
+            grad[place] = (loss_at(there + STEP) - loss_at(there - STEP)) / (2 * STEP)
+            loss_at(there)
+        result[name] = grad
     return result
 
 
@@ -209,15 +214,21 @@ def gradcheck(comparison: Comparison, seed: int = 0) -> str:
 
     def make(*tensors: Tensor) -> tuple[Subject, tuple[Tensor, ...]]:
         subject = drawn.subject(torch.float64)
-        for own, tensor in zip(subject.parameters().values(), tensors[len(inputs) :], strict=True):
-            own.copy_(tensor.detach())
+        names = subject.parameters()
+        subject.set_parameters(dict(zip(names, tensors[len(inputs) :], strict=True)))
         with seeded(seed):
             outputs = subject.forward(*(tensor.detach() for tensor in tensors[: len(inputs)]))
         return subject, outputs
 
     tensors = [
-        tensor.detach().clone().requires_grad_(tensor.is_floating_point() and not spec.constant)
-        for tensor, spec in zip(inputs, comparison.inputs, strict=True)
+        tensor.detach()
+        .clone()
+        .requires_grad_(
+            tensor.is_floating_point()
+            and not spec.constant
+            and place not in comparison.without_gradient
+        )
+        for place, (tensor, spec) in enumerate(zip(inputs, comparison.inputs, strict=True))
     ]
     tensors += [parameter.clone().requires_grad_() for parameter in parameters]
     apply: Any = _Bridge.apply

@@ -6,15 +6,18 @@ same.
 """
 
 import dataclasses
+import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import one_hot
 
-from minifw.testing.case import Case, Input
+from minifw.testing.case import Case, Domain, Input
 
 __all__ = [
     "COTANGENTS",
@@ -23,6 +26,7 @@ __all__ = [
     "SPECIAL",
     "Example",
     "copied",
+    "described",
     "draw_inputs",
     "lay_out",
     "parse_input",
@@ -218,33 +222,20 @@ def _special(name: str, dtype: torch.dtype) -> list[float]:
 
 def draw_inputs(
     example: Example, specs: tuple[Input, ...], generator: Generator, device: str
-) -> tuple[Tensor, ...]:
+) -> tuple[Any, ...]:
     """Draw one set of inputs."""
-    dtype, drawn = DTYPES[example.dtype], []
+    if specs and specs[0].made is not None:
+        return made_inputs(specs[0].made, generator, DTYPES[example.dtype], device)
+    dtype = DTYPES[example.dtype]
+    drawn: list[Tensor] = []
     for place, spec in enumerate(specs):
-        shape = example.shape(spec)
-        if spec.domain == "index":
-            values = torch.randint(example.resize(spec.classes), shape, generator=generator)
-            if example.special == "edges":  # repeated, and others missing
-                values = values[..., :1].expand_as(values) if values.dim() else values
-            drawn.append(lay_out(values.to(device), example.layout))
-            continue
-        if spec.domain == "real" and example.values:
-            places = torch.randint(len(example.values), shape, generator=generator)
-            values = torch.tensor(example.values)[places]
-        elif spec.domain == "real":
-            values = torch.randn(shape, generator=generator) * example.scale + example.shift
-        else:
-            values = torch.rand(shape, generator=generator)
-            # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
-            values = values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
-            if example.special == "edges" and spec.domain == "probability":
-                rounded = torch.rand(shape, generator=generator) < 0.7
-                values = torch.where(rounded, values.round(), values)
-        values = values.abs() if example.special == "positive" else values
-        values = values.to(dtype)
-        if example.special in ("positive", "edges"):
-            pass
+        values = _draw(spec, example, generator)
+        if values.is_floating_point():
+            values = values.to(dtype)
+        if example.special == "positive":
+            values = values.abs()
+        elif example.special == "edges":
+            values = _at_edges(spec, values, generator)
         elif example.special == "ties":
             if spec.domain == "real":
                 # Equal numbers only at 0, which the control leaves there: elsewhere it would move
@@ -264,30 +255,116 @@ def draw_inputs(
     return tuple(drawn)
 
 
-def parse_input(text: str) -> Input:
-    """Read ``SHAPE[:DOMAIN[:CLASSES]][:constant]``: "4,3", "4:long:10", "4,3:probability".
+def _draw(spec: Input, example: Example, generator: Generator) -> Tensor:
+    """One input in its domain; see :class:`~minifw.testing.case.Input`."""
+    shape, classes = example.shape(spec), example.resize(spec.classes)
+    if spec.domain in ("index", "onehot"):
+        labels = torch.randint(classes, shape[: None if spec.domain == "index" else -1],
+                               generator=generator)  # fmt: skip
+        return labels if spec.domain == "index" else one_hot(labels, classes).float()
+    if spec.domain == "bool":
+        return torch.rand(shape, generator=generator) < 0.5
+    if spec.domain == "permutation":
+        rows = torch.rand(shape, generator=generator)
+        return rows.argsort(-1)
+    if spec.domain == "real" and example.values:
+        return torch.tensor(example.values)[
+            torch.randint(len(example.values), shape, generator=generator)
+        ]
+    if spec.domain in ("real", "positive", "sorted", "softmax"):
+        values = torch.randn(shape, generator=generator) * example.scale + example.shift
+        if spec.domain == "positive":
+            return values.abs() + 0.05
+        if spec.domain == "sorted":
+            return values.sort(-1).values if values.dim() else values
+        return values.softmax(-1) if spec.domain == "softmax" and values.dim() else values
+    values = torch.rand(shape, generator=generator)
+    # Away from 0 and 1, where the derivative of a logarithm drowns every other entry.
+    return values.round() if spec.domain == "binary" else 0.05 + 0.9 * values
 
-    Domains are float (default), probability, binary and long, whose numbers are below CLASSES. The
-    shape of a zero-dimensional input is empty.
+
+def _at_edges(spec: Input, values: Tensor, generator: Generator) -> Tensor:
+    """Values at the edges of their domain: certain probabilities, one class for all samples."""
+    if spec.domain == "probability":
+        rounded = torch.rand(values.shape, generator=generator) < 0.7
+        return torch.where(rounded, values.round(), values)
+    if spec.domain == "index" and values.dim():
+        return values[..., :1].expand_as(values)
+    return values
+
+
+def made_inputs(
+    make: Callable[..., Any], generator: Generator, dtype: torch.dtype, device: str
+) -> tuple[Any, ...]:
+    """Inputs that a function of one's own makes, in a dtype.
+
+    Raises:
+        ValueError: it does not return tensors.
+    """
+    try:
+        takes = bool(inspect.signature(make).parameters)
+    except (TypeError, ValueError):
+        takes = False
+    made = make(generator) if takes else make()
+    made = made if isinstance(made, (tuple, list)) else (made,)
+    inputs = [value if isinstance(value, Tensor) else torch.as_tensor(value) for value in made]
+    if not inputs:
+        raise ValueError(f"{getattr(make, '__name__', make)} makes no inputs; expected tensors")
+    return tuple(
+        (value.detach().to(dtype) if value.is_floating_point() else value).to(device)
+        for value in inputs
+    )
+
+
+def described(make: Callable[..., Any]) -> tuple[Input, ...]:
+    """Descriptions of the inputs that a function makes."""
+    inputs = made_inputs(make, Generator().manual_seed(0), torch.float32, "cpu")
+    return tuple(
+        Input(
+            tuple(value.shape),
+            "real" if value.is_floating_point() else "bool" if value.dtype == torch.bool
+            else "index",
+            classes=int(value.max()) + 1 if value.dtype == torch.int64 and value.numel() else 0,
+            made=make,
+        )
+        for value in inputs
+    )  # fmt: skip
+
+
+_DOMAINS: dict[str, Domain] = {
+    "float": "real", "real": "real", "probability": "probability", "prob": "probability",
+    "binary": "binary", "long": "index", "int": "index", "index": "index", "bool": "bool",
+    "onehot": "onehot", "permutation": "permutation", "sorted": "sorted", "softmax": "softmax",
+    "positive": "positive",
+}  # fmt: skip
+_WITH_CLASSES = ("index", "onehot")
+
+
+def parse_input(text: str) -> Input:
+    """Read ``SHAPE[:DOMAIN[:CLASSES]][:constant]``: "4,3", "4x3", "4:long:10", "4:onehot:10".
+
+    Domains are float (default), probability, binary, bool, long (whose numbers are below CLASSES),
+    onehot (whose rows have CLASSES entries), permutation, sorted, softmax and positive. The shape
+    of a zero-dimensional input is empty.
 
     Raises:
         ValueError: the text is not of this form.
     """
-    shape, *rest = text.split(":")
+    shape, *rest = text.strip().split(":")
     constant = "constant" in rest
     domain, *classes = [part for part in rest if part != "constant"] or ["float"]
-    domains = {"float": "real", "probability": "probability", "binary": "binary", "long": "index"}
     try:
-        if domain not in domains or len(classes) != (domain == "long"):
+        kind = _DOMAINS.get(domain)
+        if kind is None or len(classes) != (kind in _WITH_CLASSES):
             raise ValueError
-        return Input(
-            tuple(int(size) for size in shape.split(",") if size),
-            domains[domain],  # type: ignore[arg-type]
-            constant,
-            int(classes[0]) if classes else 0,
-        )
+        shape = shape.strip("()[] ")
+        if not re.fullmatch(r"(\d+\s*(,|x|$)\s*)*", shape):
+            raise ValueError
+        sizes = tuple(map(int, re.findall(r"\d+", shape)))
+        count = int(classes[0]) if classes else 0
+        return Input((*sizes, count) if kind == "onehot" else sizes, kind, constant, count)
     except ValueError:
         raise ValueError(
-            "expected an input such as 4,3 or 4:long:10 or 4,3:probability or 4,3:float:constant, "
-            f"got {text!r}"
+            "expected an input such as 4,3 or 4:long:10 or 4,3:probability or 4,3:float:constant "
+            f"(domains: {', '.join(_DOMAINS)}), got {text!r}"
         ) from None

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 
 __all__ = ["RATES", "bound", "renamed", "settings"]
 

@@ -25,7 +25,7 @@ from torch import Tensor
 import minifw
 from minifw.testing.check import first_line
 from minifw.testing.optimizer_options import RATES, renamed, settings
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 
 __all__ = ["Factory", "Updater", "find"]
 

@@ -28,7 +28,7 @@ from minifw.testing.optimizer_diagnosis import trajectory, variants
 from minifw.testing.optimizer_options import bound
 from minifw.testing.optimizer_subjects import Factory, Updater, calling, find
 from minifw.testing.report import Report
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 from minifw.testing.verdict import MULTIPLE, POWER_AT, Status, Verdict, failures, ulp
 
 __all__ = ["CLAUSES", "default_contract", "is_optimizer_reference", "mover", "verify_optimizer"]

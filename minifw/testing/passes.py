@@ -15,16 +15,12 @@ from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
-from minifw.testing.subjects import Subject
+from minifw.testing.subjects import NotApplicable, Subject
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
 NOTHING = nullcontext()  # to call a subject in
 CALLS = 12  # of one object, after which the first is made again
-
-
-class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
-    """This pass says nothing about the subject."""
 
 
 class Pass:
@@ -317,8 +313,11 @@ def _same_tensor(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         raise NotApplicable("no two inputs are alike")
     i, j = pairs[0]
     inputs[j] = inputs[i]
-    run.subject.tell_apart(False)
     run.both(tuple(inputs))
+    if not run.subject.in_graph:  # where one tensor has one gradient
+        names = [f"input.{place}.grad" for place in (i, j)]
+        total = sum(run.named[name] for name in names)
+        run.named |= dict.fromkeys(names, total)
 
 
 def _no_grad(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:

@@ -29,7 +29,7 @@ from minifw.testing.example import Example
 from minifw.testing.optimizer_options import RATES, bound, renamed, settings
 from minifw.testing.optimizers import default_contract, mover
 from minifw.testing.report import Report
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 from minifw.testing.verdict import MULTIPLE, Status, Verdict, failures, ulp
 
 __all__ = ["CLAUSES", "is_schedule_reference", "verify_schedule"]

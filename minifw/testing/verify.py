@@ -18,7 +18,7 @@ from minifw.testing.cross_check import gradcheck, hear
 from minifw.testing.example import DTYPES, Example, parse_input
 from minifw.testing.fuzz import fuzz
 from minifw.testing.report import Report
-from minifw.testing.subject import UsageError
+from minifw.testing.subjects import UsageError
 from minifw.testing.verdict import Status, Verdict, failures
 
 __all__ = ["CHECK_NAMES", "verify", "verify_comparison"]

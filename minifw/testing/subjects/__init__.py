@@ -1,0 +1,24 @@
+"""Subjects: modules, functions, objects, losses and function pairs behind one surface."""
+
+from minifw.testing.subjects.make import (
+    make_reference,
+    make_subject,
+    partner,
+    recognized,
+    supported_dtypes,
+    wrap,
+)
+from minifw.testing.subjects.subject import Adapter, NotApplicable, Subject, UsageError
+
+__all__ = [
+    "Adapter",
+    "NotApplicable",
+    "Subject",
+    "UsageError",
+    "make_reference",
+    "make_subject",
+    "partner",
+    "recognized",
+    "supported_dtypes",
+    "wrap",
+]

@@ -1,0 +1,242 @@
+"""Modules of both frameworks, and functions that autograd goes through."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import minifw
+from minifw.nn.rule import as_tuple
+from minifw.testing.subjects.arrays import flat
+from minifw.testing.subjects.environment import restored
+from minifw.testing.subjects.subject import NotApplicable, Subject
+
+__all__ = ["Function", "MinifwModule", "Module", "TorchModule", "Traced"]
+
+
+class Module(Subject):
+    """What the modules of both frameworks have in common."""
+
+    def slots(self) -> dict[str, Tensor]:
+        return {name: parameter.data for name, parameter in self.made.named_parameters()}
+
+    def slot_gradients(self) -> dict[str, Tensor | None]:
+        return {name: parameter.grad for name, parameter in self.made.named_parameters()}
+
+    def buffers(self) -> dict[str, Tensor]:
+        return dict(self.made.named_buffers())
+
+    def freeze(self, names: Iterable[str] | None = None) -> bool:
+        own = {self.fits[name].slot for name in (self.fits if names is None else names)}
+        for name, parameter in self.made.named_parameters():
+            parameter.requires_grad_(name not in own)
+        return True
+
+
+class MinifwModule(Module):
+    """A module of minifw, with the tape as its stack of calls."""
+
+    kind = "minifw module"
+    contract = "minifw"
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        return as_tuple(self.made(*inputs))
+
+    def backward(self, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return as_tuple(self.made.backward(*grad_outputs))
+
+    def forward_only(self, *inputs: Any) -> tuple[Tensor, ...]:
+        with minifw.no_grad():
+            return self.forward(*inputs)
+
+
+def leaf(value: Any) -> Any:
+    """``value``, as a leaf of autograd's graph if it is of real numbers."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().requires_grad_()
+    return value
+
+
+class Traced(Subject):
+    """What autograd goes through: its backward pass is autograd's, or its own within autograd."""
+
+    contract = "torch"
+    in_graph = True
+
+    def __init__(
+        self, made: Any, dtype: torch.dtype, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        super().__init__(made)
+        self.dtype, self.arguments, self.options = dtype, arguments, options
+        self.silent: frozenset[int] = frozenset()  # places of inputs without gradient
+        self.reaches = False  # whether autograd went through the latest call
+        self.factor: Callable[[Tensor], float] | None = None  # of a loss, by its input
+        self._calls: list[tuple[tuple[Any, ...], tuple[Tensor, ...]]] = []
+        self._next = -1  # of them, to go back through
+
+    def choose_call(self, place: int) -> None:
+        self._next = place
+
+    def without_gradient(self, places: Collection[int]) -> None:
+        self.silent = frozenset(places)
+
+    def differentiate_twice(
+        self, inputs: Sequence[Any], draw: Callable[[Sequence[Tensor], str], list[Tensor]]
+    ) -> dict[str, Tensor]:
+        self.forward(*inputs)
+        leaves, outputs = self._calls.pop()
+        sources = {
+            f"input.{place}": value
+            for place, value in enumerate(leaves)
+            if isinstance(value, Tensor) and value.requires_grad
+        } | {name: value for name, value in self.trained().items() if value.requires_grad}
+        outputs = tuple(output for output in outputs if output.requires_grad)
+        if not outputs or not sources:
+            raise NotApplicable("nothing requires a gradient")
+        cotangents = [cotangent.requires_grad_() for cotangent in draw(outputs, "")]
+        first = torch.autograd.grad(
+            outputs, list(sources.values()), cotangents, create_graph=True, allow_unused=True
+        )
+        grads = [grad for grad in first if grad is not None]
+        weights = draw(grads, "weights")
+        total = sum((g * w).sum() for g, w in zip(grads, weights, strict=True))
+        # A backward pass that is linear in the cotangent, and in nothing else, has no second one.
+        second = torch.autograd.grad(
+            total,  # type: ignore[arg-type]
+            [*sources.values(), *cotangents],
+            allow_unused=True,
+        )
+        names = [*sources, *(f"cotangent.{place}" for place in range(len(cotangents)))]
+        return {
+            f"{name}.grad": grad.detach()
+            for name, grad in zip(names, second, strict=True)
+            if grad is not None
+        }
+
+    def trained(self) -> dict[str, Tensor]:
+        """The parameters as they stand in autograd's graph, by the reference's names."""
+        return {}
+
+    def _called(self, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        outputs = tensors(self.call(*inputs))
+        factor = self.factor(inputs[0]) if self.factor else 1.0
+        return outputs if factor == 1.0 else tuple(output * factor for output in outputs)
+
+    def call(self, *leaves: Any) -> Any:
+        """Call what was made, within autograd."""
+        return self.made(*leaves, *self.arguments, **self.options)
+
+    def _leaves(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """The inputs as leaves of the graph; a tensor that is given twice is one leaf."""
+        made = {id(value): leaf(value) for value in inputs}
+        return tuple(
+            value if place in self.silent else made[id(value)] for place, value in enumerate(inputs)
+        )
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
+        leaves = self._leaves(inputs)
+        with restored():
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(self.dtype)
+            try:
+                outputs = self._called(leaves)
+            except RuntimeError as error:
+                if "a leaf Variable that requires grad" not in str(error):
+                    raise
+                # It writes into its input, as with inplace=True.
+                outputs = self._called(tuple(
+                    v.clone() if isinstance(v, Tensor) else v for v in leaves
+                ))  # fmt: skip
+        self.reaches = any(output.requires_grad for output in outputs)
+        self._calls.append((leaves, outputs))
+        return tuple(output.detach() for output in outputs)
+
+    def backward(self, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        leaves, outputs = self._calls.pop(self._next)
+        self._next = -1
+        # Else nothing that requires grad has influence on the output.
+        reached = [place for place, output in enumerate(outputs) if output.requires_grad]
+        if reached:
+            with restored():
+                torch.set_default_dtype(self.dtype)
+                torch.autograd.backward(
+                    [outputs[place] for place in reached],
+                    [grad_outputs[place] for place in reached],
+                )
+        return tuple(value.grad if isinstance(value, Tensor) else None for value in leaves)
+
+    def forward_only(self, *inputs: Any) -> tuple[Tensor, ...]:
+        with restored(), torch.no_grad():
+            torch.set_default_dtype(self.dtype)
+            return self._called(inputs)
+
+
+def tensors(outputs: Any) -> tuple[Tensor, ...]:
+    """The tensors of an output with their graph; see :func:`flat`."""
+    if isinstance(outputs, Tensor):
+        return (outputs,)
+    return tuple(
+        output if isinstance(output, Tensor) else flat(output)[0]
+        for output in torch.utils._pytree.tree_leaves(outputs)
+        if output is not None
+    )
+
+
+class TorchModule(Module, Traced):
+    """A module of torch.nn."""
+
+    kind = "torch module"
+    compares_buffers = True
+
+    def trained(self) -> dict[str, Tensor]:
+        slots = dict(self.made.named_parameters())
+        return {name: slots[fit.slot] for name, fit in self.fits.items()}
+
+    def buffers(self) -> dict[str, Tensor]:
+        return super().buffers() if self.compares_buffers else {}
+
+
+class Function(Traced):
+    """A function of tensors, called on the inputs and then the reference's parameters.
+
+    Args:
+        made: the function.
+        parameters: its parameters' first values, under the names of its own arguments where
+            ``by_name`` is set.
+    """
+
+    kind = "function"
+
+    def __init__(
+        self,
+        made: Any,
+        dtype: torch.dtype,
+        arguments: tuple[Any, ...],
+        options: dict[str, Any],
+        parameters: Mapping[str, Tensor],
+        by_name: bool = False,
+    ) -> None:
+        super().__init__(made, dtype, arguments, options)
+        self._parameters = {name: leaf(value.clone()) for name, value in parameters.items()}
+        self._by_name = by_name
+
+    def call(self, *leaves: Any) -> Any:
+        if self._by_name:
+            return self.made(*leaves, *self.arguments, **self._parameters, **self.options)
+        return self.made(*leaves, *self._parameters.values(), *self.arguments, **self.options)
+
+    def trained(self) -> dict[str, Tensor]:
+        return {name: self._parameters[fit.slot] for name, fit in self.fits.items()}
+
+    def slots(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self._parameters.items()}
+
+    def slot_gradients(self) -> dict[str, Tensor | None]:
+        return {name: value.grad for name, value in self._parameters.items()}
+
+    def freeze(self, names: Iterable[str] | None = None) -> bool:
+        own = {self.fits[name].slot for name in (self.fits if names is None else names)}
+        for name, value in self._parameters.items():
+            value.requires_grad_(name not in own)
+        return True
