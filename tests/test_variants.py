@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.variants import VARIANTS, Variant
-from bench.variants.variant import literal_arguments
 from minifw.testing.example import Example, draw_inputs, parse_input
+from minifw.testing.from_text import read_call
 
 RELATIVE = {torch.float64: 1e-10, torch.float32: 2e-5}
 # PyTorch multiplies by 1/6, and by 1/alpha, rounded to float32, in float64 too.
@@ -32,7 +32,7 @@ def default_dtype() -> Any:
 
 
 def make(factory: Any, init: str) -> Any:
-    arguments, options = literal_arguments(init)
+    arguments, options = read_call(init)
     return factory(*arguments, **options)
 
 
@@ -104,7 +104,7 @@ def of_autograd(
         leaves(row, inputs),
         [value.clone().requires_grad_() for value in theirs.values()],
     )
-    arguments, options = literal_arguments(row.call)
+    arguments, options = read_call(row.call)
     if row.kind == "module":
         module = make(row.subject, row.init)
         parameters = by_name_or_shape(module, theirs)
@@ -196,7 +196,7 @@ HANDS = {
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("row", EXACT, ids=identifier)
 def test_values_and_gradients_are_autograds_of_the_reference(row: Variant, seed: int) -> None:
-    dtype = torch.float32 if row.options.get("dtypes") == ("float32",) else torch.float64
+    dtype = torch.float32 if row.dtypes == ("float32",) else torch.float64
     torch.set_default_dtype(dtype)
     torch.manual_seed(seed)
     specs = tuple(map(parse_input, row.inputs))
@@ -211,7 +211,7 @@ def test_values_and_gradients_are_autograds_of_the_reference(row: Variant, seed:
         for parameter in reference.parameters():
             parameter.data.normal_()
         theirs = {name: p.detach().clone() for name, p in reference.named_parameters()}
-    arguments, options = literal_arguments(row.call)
+    arguments, options = read_call(row.call)
     given = leaves(row, inputs)
     outputs = flat(reference(*given, *arguments, **options))
     cotangents = [torch.randn(o.shape, generator=generator, dtype=dtype) for o in outputs]
@@ -245,7 +245,7 @@ def test_values_and_gradients_are_autograds_of_the_reference(row: Variant, seed:
 def test_dropout_keeps_its_share_scales_it_and_masks_gradients_alike(row: Variant) -> None:
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
-    (p,), _ = literal_arguments(row.init)
+    (p,), _ = read_call(row.init)
     made = make(row.subject, row.init)
     x = torch.ones(100, 200, requires_grad=row.kind == "random")
     y = made.forward(x)

@@ -276,7 +276,7 @@ def _swiglu(gate: Tensor, value: Tensor) -> Tensor:
     return F.silu(gate) * value
 
 
-@variant(_swiglu, X, X, kind="Function", options={"in_place": True})
+@variant(_swiglu, X, X, kind="Function", in_place=True)
 class InPlaceSwiGLU(torch.autograd.Function):
     """SwiGLU whose backward pass writes into the gradient that it is given"""
 
@@ -295,7 +295,7 @@ class InPlaceSwiGLU(torch.autograd.Function):
         return grad_gate, grad * gate * s if 0 in grad.stride() else grad.mul_(gate * s)
 
 
-@variant(torch.nn.SiLU, X, options={"dtypes": ("float32",)})
+@variant(torch.nn.SiLU, X, dtypes=("float32",))
 class Float32Only(torch.nn.Module):
     """SiLU of float32 alone, like many a kernel"""
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from bench.cli.command_line import progress_bar
 from bench.cli.files import markdown, write_files
 from bench.variants import VARIANTS, Variant
-from bench.variants.variant import literal_arguments
-from minifw.testing import Report, Status, verify
+from minifw.testing import Report, Status
+from minifw.testing.verify import verify_comparison
 
 __all__ = ["false_alarms", "right_variants", "verify_variant", "write_right_variants"]
 
@@ -22,26 +22,9 @@ EXAMPLES = 20  # of the fuzzer, on each variant
 
 
 def verify_variant(row: Variant, max_examples: int = EXAMPLES) -> Report:
-    """Verify one variant as its author would: without an adapter, under its contract."""
-    arguments, options = literal_arguments(row.init)
-    given = dict(row.options)
-    if row.reference_init is not None:
-        names = ("reference_arguments", "reference_options")
-        given |= zip(names, literal_arguments(row.reference_init), strict=True)
-    if row.call:
-        given["call"] = row.call
-    if row.backward:
-        given["backward"] = row.backward
-    return verify(
-        row.subject,
-        row.reference,
-        row.inputs,
-        arguments,
-        options,
-        name=row.name,
-        contract=row.contract,
-        max_examples=max_examples,
-        **given,
+    """Verify one variant under its contract."""
+    return verify_comparison(
+        row.comparison(), contract=row.contract, dtypes=row.dtypes, max_examples=max_examples
     )
 
 

@@ -220,7 +220,7 @@ class OneTensor(PairLinear):
 
 
 @variant(
-    LINEAR, "4,5", init="5, 3", kind="object", held=pairs, options={"dtypes": ("float32",)}
+    LINEAR, "4,5", init="5, 3", kind="object", held=pairs, dtypes=("float32",)
 )  # fmt: skip
 class Floats(PairLinear):
     """A linear object in float32 alone"""

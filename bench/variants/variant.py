@@ -1,11 +1,14 @@
 """A variant: an implementation unlike PyTorch's, and right."""
 
-import ast
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["VARIANTS", "Variant", "literal_arguments", "variant"]
+from minifw.testing.comparison import Comparison
+from minifw.testing.example import DTYPES, parse_input
+from minifw.testing.from_text import read_call
+
+__all__ = ["VARIANTS", "Variant", "variant"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -32,7 +35,8 @@ class Variant:
         columns: whether samples are columns.
         order: the places of the inputs in its call.
         held: of an object, values and gradients of its parameters, in the reference's order.
-        options: further arguments of :func:`minifw.testing.verify`.
+        in_place: whether it writes into its inputs or cotangents.
+        dtypes: those that it is made for. Default: all.
     """
 
     name: str
@@ -50,7 +54,26 @@ class Variant:
     order: tuple[int, ...] = ()
     backward: Callable[..., Any] | None = None
     held: Callable[[Any], Held] = lambda made: ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    in_place: bool = False
+    dtypes: tuple[str, ...] = tuple(DTYPES)
+
+    def comparison(self) -> Comparison:
+        """What is given to the engine: no adapter, and no hint of its kind."""
+        arguments, options = read_call(self.init)
+        theirs = None if self.reference_init is None else read_call(self.reference_init)
+        return Comparison(
+            self.name,
+            self.subject,
+            self.reference,
+            tuple(map(parse_input, self.inputs)),
+            arguments,
+            options,
+            reference_arguments=theirs and theirs[0],
+            reference_options=theirs and theirs[1],
+            call=read_call(self.call),
+            backward=self.backward,
+            in_place=self.in_place,
+        )
 
 
 VARIANTS: list[Variant] = []
@@ -78,11 +101,3 @@ def variant(reference: Any, *inputs: str, **fields: Any) -> Callable[[T], T]:
         return subject
 
     return note
-
-
-def literal_arguments(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read arguments written as in a call: "3, 5, bias=False"."""
-    call = ast.parse(f"f({text})", mode="eval").body
-    assert isinstance(call, ast.Call)
-    options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    return tuple(ast.literal_eval(argument) for argument in call.args), options
