@@ -16,8 +16,9 @@ X = "4,5"
 @variant(torch.sigmoid, X, kind="function")
 def sigmoid_by_branches(x: Tensor) -> Tensor:
     """Sigmoid by branches, so that no exponential overflows"""
-    z = (-x.abs()).exp()
-    return torch.where(x >= 0, 1 / (1 + z), z / (1 + z))
+    # Not by |x|, whose derivative at 0 is 0 in PyTorch, and with it that of the whole.
+    falling, rising = (-x.clamp(min=0)).exp(), x.clamp(max=0).exp()
+    return torch.where(x >= 0, 1 / (1 + falling), rising / (1 + rising))
 
 
 @variant(torch.sigmoid, X, kind="function")
@@ -26,7 +27,7 @@ def sigmoid_by_tanh(x: Tensor) -> Tensor:
     return 0.5 * (1 + torch.tanh(0.5 * x))
 
 
-@variant(torch.tanh, X, kind="function")
+@variant(torch.tanh, X, kind="function", contract="formula")  # it cancels near 0
 def tanh_by_sigmoid(x: Tensor) -> Tensor:
     """Tanh by sigmoid"""
     return torch.sigmoid(2 * x) - torch.sigmoid(-2 * x)
@@ -34,18 +35,16 @@ def tanh_by_sigmoid(x: Tensor) -> Tensor:
 
 @variant(torch.tanh, X, kind="function")
 def tanh_by_expm1(x: Tensor) -> Tensor:
-    """Tanh by expm1 of the absolute value"""
-    e = torch.expm1(-2 * x.abs())
-    return -x.sign() * e / (e + 2) if not x.requires_grad else torch.where(
-        x >= 0, -torch.expm1(-2 * x.clamp(min=0)) / (2 + torch.expm1(-2 * x.clamp(min=0))),
-        torch.expm1(2 * x.clamp(max=0)) / (2 + torch.expm1(2 * x.clamp(max=0))),
-    )  # fmt: skip
+    """Tanh by expm1 on either side"""
+    positive, negative = torch.expm1(-2 * x.clamp(min=0)), torch.expm1(2 * x.clamp(max=0))
+    return torch.where(x >= 0, -positive / (2 + positive), negative / (2 + negative))
 
 
 @variant(F.softplus, X, kind="function")
 def softplus_by_max(x: Tensor) -> Tensor:
-    """Softplus as max(x, 0) + log1p(exp(-|x|))"""
-    return x.clamp(min=0) + torch.log1p(torch.exp(-x.abs()))
+    """Softplus as m + log(exp(-m) + exp(x - m)) with m = max(x, 0)"""
+    m = x.clamp(min=0)
+    return m + torch.log(torch.exp(-m) + torch.exp(x - m))
 
 
 @variant(F.softplus, X, kind="function")
@@ -154,23 +153,23 @@ class MaskOnly(torch.autograd.Function):
 
 
 @variant(torch.nn.ReLU, X)
-class OneAtZero(torch.nn.Module):
-    """ReLU whose derivative at zero is one half"""
+class HalfAtZero(torch.nn.Module):
+    """ReLU whose derivative at zero is one half, that of torch.maximum"""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.maximum(x, torch.zeros_like(x))
 
 
 @variant(torch.nn.LeakyReLU, X, init="0.2")
-class TwoReLUs(torch.nn.Module):
-    """LeakyReLU as a difference of two ReLUs"""
+class ReLUAndRest(torch.nn.Module):
+    """LeakyReLU as a ReLU plus a part of the rest"""
 
     def __init__(self, slope: float) -> None:
         super().__init__()
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x) - self.slope * F.relu(-x)
+        return F.relu(x) + self.slope * x.clamp(max=0)
 
 
 @variant(torch.nn.PReLU, "3,4,5", init="4")
@@ -302,7 +301,7 @@ class Float32Only(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype != torch.float32:
             raise TypeError(f"expected float32, got {x.dtype}")
-        return x / (1 + torch.exp(-x))
+        return torch.exp(F.logsigmoid(x)) * x
 
 
 @torch.library.custom_op("minifw_variants::silu", mutates_args=())

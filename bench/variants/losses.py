@@ -76,11 +76,12 @@ class Picked(torch.nn.Module):
 
 @variant(torch.nn.BCEWithLogitsLoss, *BINARY)
 class ByMax(torch.nn.Module):
-    """BCE with logits as max(x, 0) - x t + log(1 + exp(-|x|))"""
+    """BCE with logits by the larger of 0 and -x, which cancels in its derivative"""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        terms = logits.clamp(min=0) - logits * target + torch.log1p(torch.exp(-logits.abs()))
-        return terms.mean()
+        m = (-logits).clamp(min=0)
+        logs = torch.log(torch.exp(-m) + torch.exp(-logits - m))
+        return ((1 - target) * logits + m + logs).mean()
 
 
 @variant(torch.nn.BCEWithLogitsLoss, *BINARY, kind="Function")

@@ -16,7 +16,13 @@ from bench.variants import VARIANTS, Variant
 from minifw.testing import Report, Status
 from minifw.testing.verify import verify_comparison
 
-__all__ = ["false_alarms", "right_variants", "verify_variant", "write_right_variants"]
+__all__ = [
+    "describe_variants",
+    "false_alarms",
+    "right_variants",
+    "verify_variant",
+    "write_right_variants",
+]
 
 EXAMPLES = 20  # of the fuzzer, on each variant
 
@@ -73,16 +79,17 @@ def false_alarms(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["status"] != Status.PASSED]
 
 
+def describe_variants(table: pd.DataFrame) -> str:
+    """How many passed, in a sentence."""
+    passed = len(table) - len(false_alarms(table))
+    return f"{passed} of {len(table)} right variants PASSED, each under the contract that fits it."
+
+
 def write_right_variants(table: pd.DataFrame, folder: Path) -> None:
     """Write right_variants.csv and .md."""
-    alarms = false_alarms(table)
-    text = [
+    text = markdown(
         "# Right variants",
-        f"{len(table) - len(alarms)} of {len(table)} right implementations PASSED, each under "
-        "its contract; what did not is a false alarm.",
-        markdown(table.round({"seconds": 1})),
-    ]
-    write_files(
-        folder,
-        {"right_variants.csv": table, "right_variants.md": "\n\n".join(text) + "\n"},
+        f"{describe_variants(table)} What did not is a false alarm.",
+        table.round({"seconds": 1}).astype(str),
     )
+    write_files(folder, {"right_variants.csv": table, "right_variants.md": text})
