@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class _Normalize(torch.autograd.Function):
@@ -22,6 +23,7 @@ class _Normalize(torch.autograd.Function):
         return (wide * inverse).to(input.dtype)
 
     @staticmethod
+    @once_differentiable  # what is saved is no function of the input to autograd
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         output, inverse = ctx.saved_tensors
         along = (grad_output * output).mean(-1, keepdim=True)
@@ -32,6 +34,7 @@ class _NormalizeByAConstant(_Normalize):
     """The same, but r is taken for a number that does not depend on the input."""
 
     @staticmethod
+    @once_differentiable  # what is saved is no function of the input to autograd
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         _, inverse = ctx.saved_tensors
         return (inverse * grad_output).to(grad_output.dtype), None

@@ -142,11 +142,11 @@ def _try(numbers: list[int]) -> dict[int, dict[str, bool]]:
     return {number: dict(trials(FAULTS[number])) for number in numbers}
 
 
-def trials(fault: Fault) -> Iterator[tuple[str, bool]]:
-    """Each check that is made of a fault, and whether it kills it."""
+def trials(fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS) -> Iterator[tuple[str, bool]]:
+    """Each check that is made of a fault, and whether it kills it; those of layers in an order."""
     framework = fault.framework()
     cases = rows(fault.where.removeprefix("nn."))
-    for name in LAYER_CHECKS if cases else ():
+    for name in layer_checks if cases else ():
         yield (
             name,
             any(

@@ -90,12 +90,16 @@ class Comparison:
     @property
     def subject_call(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the subject is called with after the inputs."""
+        if not any(self.call):
+            return (), {}
         return _copied(self.call[0]), _accepted(self.subject, self.call[1])
 
     @property
     def reference_call(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What the reference is called with after the inputs."""
         arguments, options = self.call
+        if not any(self.call):
+            return (), {}
         # Settings in a dict are another framework's.
         plain = tuple(value for value in arguments if not isinstance(value, dict))
         places = positional(self.reference)

@@ -162,6 +162,7 @@ def _from_file(where: str) -> ModuleType:
     name = ".".join(package)
     sys.path.insert(0, str(folder))
     if len(package) > 1:
+        _forget_others(package[0], folder)
         if str(path.parent) not in sys.path:
             sys.path.append(str(path.parent))
         return importlib.import_module(name)
@@ -174,11 +175,21 @@ def _from_file(where: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except ImportError as error:
-        if "no known parent package" not in str(error):
+        inside = (error.name or "").partition(".")[0] == folder.name
+        if "no known parent package" not in str(error) and not inside:
             raise
         sys.path.insert(0, str(folder.parent))  # a package without an __init__.py
+        _forget_others(folder.name, folder.parent)
         return importlib.import_module(f"{folder.name}.{name}")
     return module
+
+
+def _forget_others(package: str, home: Path) -> None:
+    """Forget another package of this name, imported from another folder."""
+    known = getattr(sys.modules.get(package), "__path__", [str(home / package)])
+    if str(home / package) not in known:
+        for name in [m for m in sys.modules if m.partition(".")[0] == package]:
+            del sys.modules[name]
 
 
 def _attribute(module: Any, where: str, name: str) -> Any:

@@ -252,8 +252,10 @@ def _modes(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     """A call in training mode, one in evaluation mode, one in training mode again."""
     run.both(draws[0], "first.")
     run.subject.train(False)
+    run.subject.zero_gradients()
     run.both(draws[1], "second.")
     run.subject.train(True)
+    run.subject.zero_gradients()
     run.both(draws[0], "again.")
 
 
@@ -264,6 +266,7 @@ def _refilled(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         run.both(inputs, "first.")
         for tensor, value in zip(inputs, draws[1], strict=True):
             tensor.copy_(value)
+        run.subject.zero_gradients()
         run.both(inputs, "second.")
 
 
