@@ -24,9 +24,9 @@ from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe, default_uniform
 from reference.run import fit_stacked, prepare
 
-__all__ = ["INITIALIZATIONS", "VARIANTS", "Task", "Variant", "main"]
+__all__ = ["INITIALIZATIONS", "VARIANTS", "StackTask", "Variant", "main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/initialization.py                           100 seeds, on every core
   python bench/initialization.py --quick                   a first look: 6 seeds, 50 epochs
@@ -94,7 +94,7 @@ VARIANTS = {
 
 
 @dataclass(frozen=True)
-class Task:
+class StackTask:
     """Runs to do together, by names, so that they can be sent to another process."""
 
     variant: str
@@ -103,21 +103,21 @@ class Task:
     seeds: tuple[int, ...]
 
 
-def _tasks(seeds: int) -> list[Task]:
+def _tasks(seeds: int) -> list[StackTask]:
     """PyTorch's runs, which take longest, one by one; minifw's as stacks of about one size."""
     stacks = math.ceil(seeds / STACK)
     return [
-        Task(tables.PLAIN, initialization, "pytorch", (seed,))
+        StackTask(tables.PLAIN, initialization, "pytorch", (seed,))
         for initialization in INITIALIZATIONS
         for seed in range(seeds)
     ] + [
-        Task(variant, initialization, "minifw", tuple(range(first, seeds, stacks)))
+        StackTask(variant, initialization, "minifw", tuple(range(first, seeds, stacks)))
         for variant, initialization in product(VARIANTS, INITIALIZATIONS)
         for first in range(stacks)
     ]
 
 
-def _do(task: Task, epochs: int) -> pd.DataFrame:
+def _do(task: StackTask, epochs: int) -> pd.DataFrame:
     """Do runs, and return a row an epoch of each: the task, seed, epoch and accuracies."""
     torch.set_num_threads(1)
     variant = VARIANTS[task.variant]
@@ -143,7 +143,7 @@ def _do(task: Task, epochs: int) -> pd.DataFrame:
     )
 
 
-def _runs(tasks: list[Task], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
+def _runs(tasks: list[StackTask], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
     """Do ``tasks`` and yield the runs of each as they are finished."""
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     yield from parallel(delayed(_do)(task, epochs) for task in tasks)
@@ -153,7 +153,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="initialization.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
         curves = tables.curves(runs)
         notes = tables.conclusions(cells, contrasts)
         conditions = {"seeds": seeds, "epochs": epochs, **provenance()}
-        shown = [tables.readable_cells(cells), tables.readable_contrasts(contrasts)]
+        shown = [tables.format_cells(cells), tables.format_contrasts(contrasts)]
         tried = [f"- {name}: {variant.summary}." for name, variant in VARIANTS.items()]
         made = "Made with " + ", ".join(f"{k} {v}" for k, v in conditions.items() if v) + "."
         write_files(

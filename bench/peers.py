@@ -1,7 +1,7 @@
 """The peer table: a training step in minifw, PyTorch, JAX, NumPy and tinygrad.
 
 Also stacks of networks trained at once, a wide network with its peak memory, and what importing
-minifw costs. Whatever is compared is timed in turn in one process, bound to as many cores as it has
+minifw costs. Whatever is compared is timed in trial in one process, bound to as many cores as it has
 threads; no time is shown of a peer whose weights are not PyTorch's after some epochs.
 """
 
@@ -33,9 +33,9 @@ from bench.timing.peer_tables import (
     MEMORY,
     claim,
     claims,
-    readable,
-    readable_claims,
-    readable_stacks,
+    format_claims,
+    format_peers,
+    format_stacks,
     summarize,
 )
 from bench.timing.peers import (
@@ -53,7 +53,7 @@ from reference.stacked_peers import STACKED_PEERS
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/peers.py                                    everything
   python bench/peers.py --quick                            a first look, in a minute or two
@@ -67,7 +67,7 @@ exit codes:
   0  good    1  a peer is wrong    2  wrong usage    3  slower than allowed    130  interrupted
 """
 
-PARTS = ("network", "stack", "wide", "import")
+EXPERIMENTS = ("network", "stack", "wide", "import")
 STACKS = (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK_STACKS = (1, 8, 32)
 WIDTH, WIDE_BATCH, WIDE_LAYERS = 1024, 1024, 3
@@ -77,13 +77,13 @@ def _parser() -> Parser:
     parser = Parser(
         prog="peers.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = list({**PEERS, **STACKED_PEERS})
     add = parser.add_argument
-    add("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME",
-        help=f"what to measure: {', '.join(PARTS)} (default: all)")  # fmt: skip
+    add("--parts", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME",
+        help=f"what to measure: {', '.join(EXPERIMENTS)} (default: all)")  # fmt: skip
     add("--peers", nargs="+", choices=names, default=names, metavar="NAME",
         help="peers to measure beside PyTorch; --list shows them (default: all)")  # fmt: skip
     add("--stacks", nargs="+", type=at_least(1), metavar="N",
@@ -91,7 +91,7 @@ def _parser() -> Parser:
     add("--processes", type=at_least(1), metavar="N",
         help="fresh processes, one by one, for each table (default: 3; quick: 1)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds in each, of a turn a peer (default: 15; quick: 7)")  # fmt: skip
+        help="rounds in each, of a trial a peer (default: 15; quick: 7)")  # fmt: skip
     add("--threads", type=at_least(1), default=min(2, cores()), metavar="N",
         help="threads and cores of stacks and the wide network (default: %(default)s)")  # fmt: skip
     add("--fail-below", type=positive, metavar="RATIO",
@@ -165,13 +165,13 @@ class Results:
     """All that was measured.
 
     Attributes:
-        turns: as :func:`bench.timing.peer_tables.summarize` takes them.
+        trials: as :func:`bench.timing.peer_tables.summarize` takes them.
         failures: by setting and peer, why a peer has no time.
         memory: peak bytes of the wide network, by peer.
         imports: milliseconds that importing minifw took, in each process.
     """
 
-    turns: pd.DataFrame
+    trials: pd.DataFrame
     failures: dict[tuple[str, int, str], str]
     memory: dict[str, int]
     imports: list[float]
@@ -179,7 +179,7 @@ class Results:
 
 def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -> Results:
     """Measure everything, under a progress bar."""
-    turns, failures, memory, imports = [], {}, {}, []
+    trials, failures, memory, imports = [], {}, {}, []
     import_runs = 5 * arguments.processes if "import" in arguments.parts else 0
     wide = [setting for setting in settings if setting.name == "wide"]
     with progress_bar(log, "processes") as progress:
@@ -189,8 +189,8 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
         for process in range(arguments.processes):
             for setting in settings:
                 measured = in_fresh_process(setting.threads, measure, setting, arguments.rounds)
-                turns.append(
-                    measured.turns.assign(
+                trials.append(
+                    measured.trials.assign(
                         setting=setting.name, members=setting.members, process=process
                     )
                 )
@@ -205,7 +205,7 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
             imports.append(1e3 * import_seconds())
             progress.advance(bar)
     return Results(
-        pd.concat(turns) if turns else pd.DataFrame(columns=["setting", "members", "peer"]),
+        pd.concat(trials) if trials else pd.DataFrame(columns=["setting", "members", "peer"]),
         failures,
         memory,
         imports,
@@ -221,11 +221,11 @@ def _sections(table: pd.DataFrame, claimed: pd.DataFrame, threads: int) -> dict[
         "wide": f"A training step of {WIDE_LAYERS} layers of width {WIDTH}, batch {WIDE_BATCH}, "
         f"on {threads} threads",
     }
-    sections = {"In short, by the median of the ratios within a round": readable_claims(claimed)}
+    sections = {"In short, by the median of the ratios within a round": format_claims(claimed)}
     for setting, title in titles.items():
         own = table[table["setting"] == setting]
         if not own.empty:
-            sections[title] = readable_stacks(own) if setting == "stack" else readable(own)
+            sections[title] = format_stacks(own) if setting == "stack" else format_peers(own)
     return sections
 
 
@@ -253,7 +253,7 @@ def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
         f"Verified before they are timed: after {VERIFIED_EPOCHS} epochs from one start over the "
         f"same batches, loss and weights are PyTorch eager's to {TOLERANCE:g}.",
         f"Times are medians over {arguments.processes} fresh process(es) of {arguments.rounds} "
-        "rounds each, in which all peers take turns; a process is bound to as many cores as it has "
+        "rounds each, in which all peers take trials; a process is bound to as many cores as it has "
         "threads. Speed is PyTorch eager's time over a peer's within a round, with its 95 % "
         "interval by the sign test; the noise floor is PyTorch eager over itself.",
     ]
@@ -303,8 +303,8 @@ def main(argv: list[str] | None = None) -> int:
     with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         results = _run(arguments, _settings(arguments), log)
-        table = summarize(results.turns)
-        claimed = claims(results.turns, results.memory, results.imports)
+        table = summarize(results.trials)
+        claimed = claims(results.trials, results.memory, results.imports)
         slow = _too_slow(arguments, claimed)
         sections = _sections(table, claimed, arguments.threads)
         conditions_text = ", ".join(f"{name} {value}" for name, value in conditions.items())

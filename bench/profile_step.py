@@ -1,7 +1,7 @@
 """Where the time of a training step goes: each call of torch, all of them alone, and the rest.
 
 The calls are recorded, with their arguments, in a step of a model of its own. They are then made
-again by themselves, and timed in turn with whole steps that nothing watches. On minifw they are the
+again by themselves, and timed in trial with whole steps that nothing watches. On minifw they are the
 calls from Python; on PyTorch, where most are made by autograd, the ATen operations below it.
 """
 
@@ -34,7 +34,7 @@ from reference.run import prepare
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/profile_step.py                             relu-mse, on minifw and PyTorch
   python bench/profile_step.py softmax-residual --output-dir /tmp/profile
@@ -54,14 +54,14 @@ def _parser() -> Parser:
     parser = Parser(
         prog="profile_step.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("recipe", nargs="?", choices=list(RECIPES), default="relu-mse", metavar="RECIPE",
         help="one of those that compare.py --list shows (default: %(default)s)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds, of a turn for the step and each call (default: 51; quick: 5)")  # fmt: skip
+        help="rounds, of a trial for the step and each call (default: 51; quick: 5)")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for the tables (default: results)")  # fmt: skip
     add("--quick", action="store_true", help="5 rounds, unless given")
@@ -108,15 +108,15 @@ def _profile(recipe: str, framework: str, rounds: int) -> pd.DataFrame:
     calls = record(_step(recipe, framework))
     kinds: dict[str, list[Callable[[], object]]] = {}
     for call in calls:
-        kinds.setdefault(call.name, []).append(call.again)
-    turns = {kind: partial(_time_alone, again, 10 * REPEATS) for kind, again in kinds.items()} | {
-        FLOOR: partial(_time_alone, [call.again for call in calls], REPEATS),
+        kinds.setdefault(call.name, []).append(call.repeat)
+    trials = {kind: partial(_time_alone, repeats, 10 * REPEATS) for kind, repeats in kinds.items()} | {
+        FLOOR: partial(_time_alone, [call.repeat for call in calls], REPEATS),
         STEP: partial(_time, [_step(recipe, framework)], REPEATS),
     }
-    times = pd.DataFrame(interleave(turns, rounds))
+    times = pd.DataFrame(interleave(trials, rounds))
     times[REST] = times[STEP] - times[FLOOR]
     table = times.quantile([0.5, 0.25, 0.75]).T.set_axis(["us", "us_q1", "us_q3"], axis="columns")
-    numbers = {kind: len(again) for kind, again in kinds.items()} | {FLOOR: len(calls)}
+    numbers = {kind: len(repeats) for kind, repeats in kinds.items()} | {FLOOR: len(calls)}
     table.insert(0, "calls", pd.Series(numbers))
     table["share"] = table["us"] / times[STEP].median()
     dearest = table.loc[list(kinds)].sort_values("us", ascending=False).index
@@ -125,7 +125,7 @@ def _profile(recipe: str, framework: str, rounds: int) -> pd.DataFrame:
     return table
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def _format_table(table: pd.DataFrame) -> pd.DataFrame:
     """The table for people: microseconds a call beside those of all calls of a kind."""
     each = table["us"] / table["calls"]
     return pd.DataFrame(
@@ -149,7 +149,7 @@ def _notes(recipe: str, rounds: int) -> list[str]:
         f"One training step of {recipe}, batch {RECIPES[recipe].batch_size}, float32, on one "
         f"thread and core, torch {torch.__version__}.",
         f"Medians over {rounds} rounds, in which the step, each kind of call and all calls take "
-        "turns; the rest is the step less all calls, within a round.",
+        "trials; the rest is the step less all calls, within a round.",
         "The calls were recorded, with their arguments, in a step of another model, and are made "
         "again on the same tensors, in inference mode; the step that is timed is not watched.",
         "minifw: the calls that Python makes. pytorch: the ATen operations below autograd, but for "
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         notes = _notes(arguments.recipe, rounds)
         files: dict[str, Content] = {
             "profile.csv": table,
-            "profile.md": markdown(_readable(table), *notes),
+            "profile.md": markdown(_format_table(table), *notes),
         }
         write_files(arguments.output_dir, files)
     if arguments.json:
@@ -187,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        show(out, _readable(table), *notes, f"Tables: {arguments.output_dir}")
+        show(out, _format_table(table), *notes, f"Tables: {arguments.output_dir}")
     return 0
 
 

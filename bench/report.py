@@ -17,7 +17,7 @@ from bench.page.summary import summary
 
 __all__ = ["NothingToReportError", "main", "write_report"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/report.py                               results/report.html, from what is in results
   python bench/report.py --output-dir /tmp/float64     the same of another folder
@@ -83,7 +83,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="report.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

@@ -28,12 +28,12 @@ from bench.cli.files import (
     write_files,
 )
 from bench.cli.provenance import provenance
-from bench.timing.interleave import readable_ratio, readable_times, threads
+from bench.timing.interleave import format_ratio, format_times, threads
 from bench.timing.scaling import DISK, MEASURED, matrix_product_peak, measure
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/scaling.py                                  everything, in some minutes
   python bench/scaling.py --quick                          a first look, in half a minute
@@ -58,7 +58,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="scaling.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -144,7 +144,7 @@ def _overhead(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def _format_table(table: pd.DataFrame) -> pd.DataFrame:
     def both(row: "pd.Series[float]", column: str, factor: float, digits: int) -> str:
         values = (row[f"{side}_{column}"] * factor for side in ("minifw", "pytorch"))
         return "" if row["wrong"] else " / ".join(f"{value:,.{digits}f}" for value in values)
@@ -154,10 +154,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "growing": row["axis"],
                 "size": f"{row['size']:,}",
-                "minifw (quartiles)": readable_times(row, "minifw"),
-                "PyTorch (quartiles)": readable_times(row, "pytorch"),
-                "ratio (95 %)": readable_ratio(row, "ratio"),
-                "noise floor": readable_ratio(row, "noise"),
+                "minifw (quartiles)": format_times(row, "minifw"),
+                "PyTorch (quartiles)": format_times(row, "pytorch"),
+                "ratio (95 %)": format_ratio(row, "ratio"),
+                "noise floor": format_ratio(row, "noise"),
                 "claim": f"not timed: {row['wrong']}" if row["wrong"] else row["claim"],
                 "MiB": both(row, "bytes", 2**-20, 2),
                 "GFLOP/s": both(row, "flop_s", 1e-9, 1),
@@ -168,7 +168,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _readable_overhead(table: pd.DataFrame) -> pd.DataFrame:
+def _format_overhead(table: pd.DataFrame) -> pd.DataFrame:
     def size(number: float) -> str:
         return "not reached" if pd.isna(number) else f"{number:,.0f}"
 
@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
             conditions = provenance() | {"rounds": str(arguments.rounds)}
         notes = _notes(arguments, peak)
         notes.append("Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".")
-        sections = [_readable(table), _readable_overhead(overhead)]
+        sections = [_format_table(table), _format_overhead(overhead)]
         files: dict[str, Content] = {
             "scaling.csv": table,
             "scaling_overhead.csv": overhead,

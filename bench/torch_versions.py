@@ -27,7 +27,7 @@ from reference.torch_changes import CHANGES
 
 __all__ = ["main", "read_versions"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   tox -e torch24,torch28,torch213,torch215         run everything in each version
   python bench/torch_versions.py                   the table of what they left in .tox/versions
@@ -46,7 +46,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="torch_versions.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -104,7 +104,7 @@ def read_versions(folder: Path) -> pd.DataFrame:
     return pd.DataFrame([row for _, row in sorted(zip(order, rows, strict=True))])
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def _format_table(table: pd.DataFrame) -> pd.DataFrame:
     """The table for people."""
     errors = table.filter(like="error in").map(
         lambda share: "" if pd.isna(share) else f"{share:.0%}"
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     with parser.ending(NoVersionsError, OutputFolderError):
         table = read_versions(arguments.folder)
         check_writable(arguments.output_dir)
-    shown, notes = _readable(table), _notes(table)
+    shown, notes = _format_table(table), _notes(table)
     files: dict[str, Content] = {
         "torch_versions.csv": table,
         "torch_versions.md": markdown(shown, *notes),

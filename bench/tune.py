@@ -23,7 +23,7 @@ from reference.run import data_generator, prepare
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/tune.py early-stopping                      its whole grid, 5 folds, on every core
   python bench/tune.py early-stopping --quick              a first look in half a minute
@@ -40,7 +40,7 @@ QUICK_EPOCHS = 20
 
 
 @dataclass(frozen=True)
-class Task:
+class FoldTask:
     """One run to do, by names, so that it can be sent to another process."""
 
     recipe: str
@@ -52,7 +52,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="tune.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -87,7 +87,7 @@ def _list_grids(console: Console, as_json: bool) -> None:
         show(console, pd.DataFrame(rows))
 
 
-def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[str, float]:
+def _do(task: FoldTask, folds: int, seed: int, epochs: int, framework: str) -> dict[str, float]:
     """Train without one fold and measure on it.
 
     A recipe that stops early does so by its own validation points: the fold has no part in the run.
@@ -107,8 +107,8 @@ def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[
 
 
 def _runs(
-    tasks: list[Task], arguments: argparse.Namespace, epochs: int
-) -> Iterator[tuple[Task, dict[str, float]]]:
+    tasks: list[FoldTask], arguments: argparse.Namespace, epochs: int
+) -> Iterator[tuple[FoldTask, dict[str, float]]]:
     """Do ``tasks`` and yield each, in order, with what it came to."""
     options = (arguments.folds, arguments.seed, epochs, arguments.framework)
     parallel = Parallel(n_jobs=arguments.jobs, return_as="generator")
@@ -128,17 +128,17 @@ def _table(recipe: str, runs: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[best_first].reset_index()
 
 
-def _readable(recipe: str, table: pd.DataFrame) -> pd.DataFrame:
+def _format_table(recipe: str, table: pd.DataFrame) -> pd.DataFrame:
     """The table for people: accuracies in percent."""
     names = list(SEARCHES[recipe].grid)
-    readable = table[names].map("{:g}".format)
-    readable["validation %"] = [
+    formatted = table[names].map("{:g}".format)
+    formatted["validation %"] = [
         f"{100 * mean:.1f} ± {100 * std:.1f}"
         for mean, std in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
     ]
-    readable["worst fold %"] = (100 * table["accuracy_min"]).map("{:.1f}".format)
-    readable["epochs"] = table["epochs_mean"].map("{:.0f}".format)
-    return readable
+    formatted["worst fold %"] = (100 * table["accuracy_min"]).map("{:.1f}".format)
+    formatted["epochs"] = table["epochs_mean"].map("{:.0f}".format)
+    return formatted
 
 
 def _named(setting: dict[str, float]) -> str:
@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         "epochs": epochs,
     }
     tasks = [
-        Task(arguments.recipe, setting, fold)
+        FoldTask(arguments.recipe, setting, fold)
         for setting in product(*search.grid.values())
         for fold in range(arguments.folds)
     ]
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
             f"Best: {_named(best)}; {has}.",
             "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".",
         ]
-        text = markdown(_readable(arguments.recipe, table), *notes)
+        text = markdown(_format_table(arguments.recipe, table), *notes)
         name = f"tuning-{arguments.recipe}"
         write_files(arguments.output_dir, {f"{name}.csv": table, f"{name}.md": text})
     if arguments.json:
@@ -207,8 +207,8 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        readable = _readable(arguments.recipe, table)
-        show(out, readable, *notes, f"Table: {arguments.output_dir}")
+        formatted = _format_table(arguments.recipe, table)
+        show(out, formatted, *notes, f"Table: {arguments.output_dir}")
     return 0
 
 

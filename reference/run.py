@@ -13,7 +13,7 @@ from minifw.callbacks import Callback
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
-__all__ = ["INITIALIZATIONS", "Regions", "Run", "data_generator", "fit_stacked", "prepare"]
+__all__ = ["INITIALIZATIONS", "Regions", "RecipeRun", "data_generator", "fit_stacked", "prepare"]
 
 # "recipe": the same first weights on every framework; "default": each framework's own.
 INITIALIZATIONS = ("recipe", "default")
@@ -40,7 +40,7 @@ def _global_generator(seed: int, stream: str, device: torch.device) -> Iterator[
 
 
 @dataclass(frozen=True)
-class Run:
+class RecipeRun:
     """All that a recipe trains with, set up on one framework from one seed.
 
     Attributes:
@@ -114,7 +114,7 @@ def prepare(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     data: Sequence[Data] | None = None,
-) -> Run:
+) -> RecipeRun:
     """Set up a run; the same seed gives the same data, batches, dropout masks and first weights.
 
     Args:
@@ -151,7 +151,7 @@ def prepare(
     train, test, validation = (
         (recipe.inputs(points, train_points), labels) for points, labels in parts
     )
-    return Run(
+    return RecipeRun(
         recipe=recipe,
         framework=framework,
         seed=seed,
@@ -180,7 +180,7 @@ class Regions(Callback):
             has stopped early are of the weights that it ends with.
     """
 
-    def __init__(self, runs: Sequence[Run], points: Tensor, epochs: Sequence[int]) -> None:
+    def __init__(self, runs: Sequence[RecipeRun], points: Tensor, epochs: Sequence[int]) -> None:
         self.runs = runs
         self.points = points
         self.epochs = epochs
@@ -194,18 +194,18 @@ class Regions(Callback):
             self.seen[epoch] = torch.stack([of.inside(self.points) for of in self.runs])
 
 
-def _load_members(runs: Sequence[Run], stacked: Any) -> None:
+def _load_members(runs: Sequence[RecipeRun], stacked: Any) -> None:
     """Give each run the weights that its member of the stack has now."""
     for run, member in zip(runs, unstack(stacked), strict=True):
         run.model.load_state_dict(member.state_dict())
 
 
 def fit_stacked(
-    runs: Sequence[Run], epochs: int, callbacks: Sequence[Callback] = ()
+    runs: Sequence[RecipeRun], epochs: int, callbacks: Sequence[Callback] = ()
 ) -> list[History]:
     """Train runs of one recipe on minifw as a stack, and return the history of each.
 
-    Each run ends as :meth:`Run.fit` would have left it, up to rounding; its seconds are its share
+    Each run ends as :meth:`RecipeRun.fit` would have left it, up to rounding; its seconds are its share
     of those of the stack.
     """
     recipe = runs[0].recipe

@@ -15,7 +15,7 @@ from bench.faults.kill_matrix import (
     kill_matrix,
     layer_fails,
     rows,
-    trials,
+    try_checks,
 )
 from bench.faults.kill_report import write_kill_matrix
 from bench.faults.normalization import _batch_norm, _layer_norm
@@ -25,7 +25,7 @@ from reference.cases import CASES
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_it_is_killed(fault: Fault) -> None:
-    assert any(killed for _, killed in trials(fault)), "it survives"
+    assert any(killed for _, killed in try_checks(fault)), "it survives"
 
 
 def test_the_catalog_names_each_fault_once() -> None:
@@ -60,7 +60,7 @@ def test_what_the_faults_of_normalization_start_from_is_right() -> None:
             return _batch_norm(self, input) if self.training and input.numel() else right
 
     for where, formula in (("nn.LayerNorm", Layer), ("nn.BatchNorm1d", Batch)):
-        found = dict(trials(Fault("none", where, formula)))
+        found = dict(try_checks(Fault("none", where, formula)))
         for check in ("values in float64", "values in float32", "accumulated", "gradcheck"):
             assert not found[check], (where, check)
 

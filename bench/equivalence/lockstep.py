@@ -1,9 +1,9 @@
 """Lockstep: two frameworks trained side by side from one start, step by step.
 
-What rounding alone does to a run is read off a control: PyTorch against PyTorch with every initial
-weight moved by one ULP. At the first step at which the subject parts from the reference by more
-than that, each module, the loss and the optimizer are taken by themselves through the calls of that
-step, and the first that is wrong is named. If none is, it was rounding after all.
+A control measures the effect of rounding: PyTorch against PyTorch with every initial weight
+perturbed by one ULP (unit in the last place). At the first step at which the subject diverges from
+the reference by more than that, each module, the loss and the optimizer repeat that step alone, and
+the first wrong one is named. If none is wrong, the cause is rounding.
 """
 
 import copy
@@ -23,53 +23,53 @@ from minifw.testing.subjects import wrap
 from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe
-from reference.run import Run, prepare
+from reference.run import RecipeRun, prepare
 
 __all__ = ["Lockstep", "lockstep"]
 
-# How much farther the subject may be than the control has been so far: their roundings differ, and
-# where a run is chaotic a factor between two errors is little more than luck.
+# How much farther the subject may be than the control so far: they round differently, and in a
+# chaotic run a factor between two errors is little more than chance.
 ALLOWED = 10.0
 FLOOR_ULP = 4.0
 
 
 @dataclass(frozen=True)
 class Lockstep:
-    """How one run went.
+    """The result of one run.
 
     Attributes:
-        recipe, dtype: what was run, in what.
-        steps: training steps done.
-        apart: distance of the weights at the end, as a share of their tensor's largest entry.
-        control: largest distance of the control, likewise.
-        allowed: what ``apart`` may be for that.
-        parted: the first step, counted from 1, at which the subject was farther from the reference
-            than is allowed; 0 for none.
-        cause: what is to blame; its reason says whether it looks like rounding or like a fault.
+        recipe, dtype: what was trained, and its dtype.
+        steps: training steps made.
+        distance: distance of the weights at the end, as a share of their tensor's largest entry.
+        control: largest distance of the control so far, likewise.
+        allowed: the largest distance that passes.
+        diverged_at: the first step, counted from 1, at which the distance
+            exceeded what is allowed; 0 if none did.
+        cause: the part that is wrong; its reason says whether it looks like rounding or like a fault.
     """
 
     recipe: str
     dtype: str
     steps: int
-    apart: float
+    distance: float
     control: float
     allowed: float
-    parted: int = 0
+    diverged_at: int = 0
     cause: Verdict | None = None
 
     @property
     def status(self) -> Status:
-        """PASSED if the runs never parted, or parted by rounding."""
+        """PASSED if the runs never diverged, or diverged by rounding."""
         return Status.PASSED if self.cause is None else self.cause.status
 
     def __str__(self) -> str:
         where = f"{self.recipe} in {self.dtype}, {self.steps} steps"
         if self.cause is None:
             return (
-                f"{where}: {self.apart:.2g} apart at the end; "
-                f"PyTorch from PyTorch moved by one ULP, {self.control:.2g}"
+                f"{where}: distance {self.distance:.2g} at the end; "
+                f"PyTorch from PyTorch perturbed by one ULP, {self.control:.2g}"
             )
-        return f"{where}: parted at step {self.parted}: {self.cause.tensor}: {self.cause.reason}"
+        return f"{where}: diverged at step {self.diverged_at}: {self.cause.tensor}: {self.cause.reason}"
 
 
 def lockstep(
@@ -82,7 +82,7 @@ def lockstep(
     """Train ``framework`` beside PyTorch, and PyTorch beside itself.
 
     Args:
-        recipe: what to train; it is not stopped early.
+        recipe: what to train; early stopping is off.
         framework: the subject.
         seed: of data, weights, batches and dropout masks.
         epochs: how long. Default: the recipe's own.
@@ -92,19 +92,19 @@ def lockstep(
     reference, subject, control = (
         prepare(recipe, side, seed, dtype=torch_dtype) for side in (PYTORCH, framework, PYTORCH)
     )
-    _move(control, seed)
+    _perturb(control, seed)
     eps = torch.finfo(torch_dtype).eps
-    farthest, apart, allowed, done = 0.0, 0.0, 0.0, 0
+    control_distance, distance, allowed, done = 0.0, 0.0, 0.0, 0
     for done, step in enumerate(_steps(reference, epochs or recipe.epochs), start=1):
         for run in (reference, subject, control):
             _train(step, run)
-        apart = _distance(subject, reference)
-        farthest = max(farthest, _distance(control, reference))
-        allowed = ALLOWED * farthest + FLOOR_ULP * eps
-        if not apart <= allowed:  # which NaN is not either
-            cause = _blame(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
-            return Lockstep(recipe.name, dtype, done, apart, farthest, allowed, done, cause)
-    return Lockstep(recipe.name, dtype, done, apart, farthest, allowed)
+        distance = _distance(subject, reference)
+        control_distance = max(control_distance, _distance(control, reference))
+        allowed = ALLOWED * control_distance + FLOOR_ULP * eps
+        if not distance <= allowed:  # which NaN is not either
+            cause = _diagnose(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
+            return Lockstep(recipe.name, dtype, done, distance, control_distance, allowed, done, cause)
+    return Lockstep(recipe.name, dtype, done, distance, control_distance, allowed)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class _Step:
     seed: int
     schedule: bool
 
-    def prepare(self, run: Run) -> None:
-        """Do what comes before the step."""
+    def prepare(self, run: RecipeRun) -> None:
+        """Step the schedule if an epoch has ended."""
         if self.schedule:
             run.scheduler.step()
 
@@ -127,8 +127,8 @@ class _Step:
             framework.train_step(model, criterion, optimizer, self.input, self.target)
 
 
-def _steps(run: Run, epochs: int) -> Iterator[_Step]:
-    """The training steps of a run, to be done by all sides alike."""
+def _steps(run: RecipeRun, epochs: int) -> Iterator[_Step]:
+    """The training steps of a run, the same for every framework."""
     for epoch in range(epochs):
         for index, (input, target) in enumerate(
             batches(run.train, run.recipe.batch_size, run.batch_order)
@@ -137,17 +137,17 @@ def _steps(run: Run, epochs: int) -> Iterator[_Step]:
             yield _Step(input, target, seed, schedule=epoch > 0 and index == 0)
 
 
-def _train(step: _Step, run: Run) -> None:
+def _train(step: _Step, run: RecipeRun) -> None:
     step.prepare(run)
     step.train(run.framework, run.model, run.criterion, run.optimizer)
 
 
-def _values(run: Run) -> dict[str, Tensor]:
+def _values(run: RecipeRun) -> dict[str, Tensor]:
     return {name: parameter.data for name, parameter in run.model.named_parameters()}
 
 
-def _move(run: Run, seed: int) -> None:
-    """Move each weight to a neighbor."""
+def _perturb(run: RecipeRun, seed: int) -> None:
+    """Replace each weight by a neighboring floating-point number."""
     generator = torch.Generator().manual_seed(seed)
     for value in _values(run).values():
         up = torch.rand(value.shape, generator=generator) < 0.5
@@ -163,17 +163,17 @@ def _distances(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, 
     }
 
 
-def _distance(one: Run, other: Run) -> float:
-    return max(_distances(_values(one), _values(other)).values())
+def _distance(ours: RecipeRun, theirs: RecipeRun) -> float:
+    return max(_distances(_values(ours), _values(theirs)).values())
 
 
-def _blame(
-    recipe: Recipe, framework: Framework, seed: int, epochs: int, dtype: torch.dtype, parted: int
+def _diagnose(
+    recipe: Recipe, framework: Framework, seed: int, epochs: int, dtype: torch.dtype, diverged_at: int
 ) -> Verdict:
-    """Do the run again up to the step, and take every part of it through the step by itself."""
+    """Repeat the run up to the step, then run every part of the step alone."""
     twin, subject = (prepare(recipe, side, seed, dtype=dtype) for side in (PYTORCH, framework))
     steps = _steps(twin, epochs)
-    for _ in range(parted - 1):
+    for _ in range(diverged_at - 1):
         step = next(steps)
         for run in (twin, subject):
             _train(step, run)
@@ -198,12 +198,12 @@ def _blame(
 
 
 @dataclass(frozen=True)
-class _Call:
-    """One call of a module of PyTorch's: where it is in the model, and what went in and came back.
+class _ModuleCall:
+    """One call of a PyTorch module: its place in the model, its inputs and its cotangent.
 
     Attributes:
         path: of the module in the model; "criterion" for the loss.
-        module: a copy of it, as it was.
+        module: a copy from before the call.
         inputs, grad_output: of the call; the gradient is filled in by the backward pass.
     """
 
@@ -213,14 +213,14 @@ class _Call:
     grad_output: list[Tensor]
 
 
-def _watch(run: Run) -> list[_Call]:
-    """A list of the calls that the modules of a PyTorch run will make, inner ones first."""
-    calls: list[_Call] = []
+def _watch(run: RecipeRun) -> list[_ModuleCall]:
+    """A list that records the calls of the modules of a PyTorch run, inner ones first."""
+    calls: list[_ModuleCall] = []
 
     def hook(path: str, copied: torch.nn.Module) -> Callable[..., None]:
         def note(_: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             kept = tuple(tensor.detach().clone() for tensor in inputs)
-            calls.append(call := _Call(path, copied, kept, []))
+            calls.append(call := _ModuleCall(path, copied, kept, []))
             output.register_hook(  # type: ignore[no-untyped-call]
                 lambda grad: call.grad_output.append(grad.clone())
             )
@@ -239,8 +239,8 @@ def _fresh(module: Any) -> Any:
     return copied
 
 
-def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdict]:
-    """Take a module of the subject through a call that its twin has made."""
+def _retry(call: _ModuleCall, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdict]:
+    """Run a module of the subject through a call that its PyTorch twin has made."""
     is_loss = call.path == "criterion"
     comparison = Comparison(
         call.path,
@@ -257,8 +257,8 @@ def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdic
     return check(comparison, example, "lockstep", "", call.grad_output, drawn)
 
 
-def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:
-    """Give the subject's optimizer the gradients of PyTorch's, then let it do the whole step."""
+def _retry_update(step: _Step, subject: RecipeRun, twin: RecipeRun) -> Verdict:
+    """Check the optimizer alone, on PyTorch's gradients, then the whole step."""
     eps = torch.finfo(step.input.dtype).eps
     model, optimizer = copy.deepcopy((subject.model, subject.optimizer))
     grads = {name: parameter.grad for name, parameter in twin.model.named_parameters()}

@@ -37,11 +37,11 @@ __all__ = [
     "kill_matrix",
     "layer_fails",
     "rows",
-    "trials",
+    "try_checks",
     "unit_fails",
 ]
 
-EXAMPLES = 8  # of the fuzzer, on each row
+FUZZ_EXAMPLES = 8  # of the fuzzer, on each row
 
 LAYER_CHECKS = CHECK_NAMES
 UNIT_CHECKS = tuple(dict.fromkeys(name for unit in UNITS for name in unit.checks))
@@ -139,10 +139,10 @@ def kill_matrix(
 def _try(numbers: list[int]) -> dict[int, dict[str, bool]]:
     """Try the faults of one place in one process, where they share what PyTorch makes."""
     torch.set_num_threads(1)
-    return {number: dict(trials(FAULTS[number])) for number in numbers}
+    return {number: dict(try_checks(FAULTS[number])) for number in numbers}
 
 
-def trials(fault: Fault) -> Iterator[tuple[str, bool]]:
+def try_checks(fault: Fault) -> Iterator[tuple[str, bool]]:
     """Each check that is made of a fault, and whether it kills it."""
     framework = fault.framework()
     cases = rows(fault.where.removeprefix("nn."))
@@ -199,7 +199,7 @@ def layer_fails(name: str, case: Case, nn: ModuleType) -> bool:
             if name == "gradcheck":
                 return bool(gradcheck(comparison))
             if name == "fuzzing":
-                return bool(failures(fuzz(comparison, tuple(DTYPES), EXAMPLES, 0, shrink=False)))
+                return bool(failures(fuzz(comparison, tuple(DTYPES), FUZZ_EXAMPLES, 0, shrink=False)))
             examples = catalog(tuple(DTYPES), comparison)[name].examples
             return any(failures(check(comparison, example, name)) for example in examples)
         except Exception:  # it cannot even be made

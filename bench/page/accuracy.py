@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench import figures
-from bench.accuracy.tables import readable_range
+from bench.accuracy.tables import format_range
 from bench.page.files import UnreadableFileError, paragraphs, read_csv
 from bench.page.tables import p_value, percent, points, table, two_digits
 from bench.runs.regions import load_regions
@@ -62,7 +62,7 @@ def accuracy(folder: Path) -> dict[str, Any]:
         "counts": rows["difference_verdict"].value_counts().to_dict(),
         "rows": len(rows),
         "recipes": rows["recipe"].nunique(),
-        "seeds": readable_range(rows["difference_seeds"]),
+        "seeds": format_range(rows["difference_seeds"]),
         "farthest": float(rows["difference"].abs().max()),
         "pictures": pictures,
         "text": paragraphs(folder / "accuracy.md"),
@@ -127,7 +127,7 @@ def curves(folder: Path) -> dict[str, Any]:
         )
     return {
         "pictures": pictures,
-        "seeds": readable_range(averages.groupby("recipe")["seeds"].max()),
+        "seeds": format_range(averages.groupby("recipe")["seeds"].max()),
     }
 
 

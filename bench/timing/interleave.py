@@ -1,8 +1,8 @@
-"""Timing: turns in one process, so that all sides meet the same noise; ratios and their intervals.
+"""Timing: trials in one process, so that all sides meet the same noise; ratios and their intervals.
 
 Two things keep a comparison honest on a machine whose noise comes in waves, and on which speed
-depends on where in memory things happen to lie: the order of the turns is drawn anew for every
-round, and a turn makes what it times anew. So if two sides are the same code, either is the faster
+depends on where in memory things happen to lie: the order of the trials is drawn anew for every
+round, and a trial makes what it times anew. So if two sides are the same code, either is the faster
 one of a round with probability 1/2, whatever the noise, and independently of the other rounds. That
 is all that the sign test needs, whose interval is shown.
 """
@@ -23,31 +23,31 @@ import torch
 
 __all__ = [
     "COMPARED",
-    "again",
+    "repeat_name",
     "compare_sides",
     "in_fresh_process",
     "interleave",
     "median_interval",
-    "readable_ratio",
-    "readable_times",
+    "format_ratio",
+    "format_times",
     "threads",
-    "twice",
+    "with_repeats",
 ]
 
 T = TypeVar("T")
 
 # Of fewer values the sign test has no 95 % interval: n are on one side with probability 2^-(n-1).
-FEWEST = 6
+FEWEST_ROUNDS = 6
 
 
-def again(name: str) -> str:
-    """The name of a side's second turn: the same code, so what is between the two is noise."""
+def repeat_name(name: str) -> str:
+    """The name of a side's second trial: the same code, so what is between the two is noise."""
     return f"{name} again"
 
 
-def twice(calls: Mapping[str, T]) -> dict[str, T]:
-    """Every call under its name, and under that which :func:`again` gives it."""
-    return {side: call for name, call in calls.items() for side in (name, again(name))}
+def with_repeats(calls: Mapping[str, T]) -> dict[str, T]:
+    """Every call under its name, and under that which :func:`repeat_name` gives it."""
+    return {side: call for name, call in calls.items() for side in (name, repeat_name(name))}
 
 
 @contextmanager
@@ -90,11 +90,11 @@ def median_interval(
 ) -> tuple[float, float, float]:
     """Return the median, and its 95 % interval by the sign test.
 
-    The test assumes nothing of how the values are distributed. Of fewer than FEWEST there is no
+    The test assumes nothing of how the values are distributed. Of fewer than FEWEST_ROUNDS there is no
     such interval, and the smallest and the largest stand in its place.
     """
     low, high = np.min(values), np.max(values)
-    if len(values) >= FEWEST:
+    if len(values) >= FEWEST_ROUNDS:
         low, high = scipy.stats.quantile_test(values).confidence_interval(0.95)
     return float(np.median(values)), float(low), float(high)
 
@@ -115,22 +115,22 @@ def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
     """Sum up the rounds in which one thing was timed.
 
     Args:
-        seconds: a row a round; columns "minifw" and "pytorch", and each :func:`again`.
+        seconds: a row a round; columns "minifw" and "pytorch", and each :func:`repeat_name`.
 
     Returns:
         "rounds"; median and quartiles of each side; "ratio", PyTorch's time over minifw's within a
         round, with its 95 % interval; the "noise" floor, a side's time over its own within a round,
         likewise, of the side on which the interval reaches farther from 1; and the "claim":
         "minifw faster" or "PyTorch faster" if the interval of the ratio lies beyond 1 and beyond
-        the noise floor's, else, or of fewer rounds than FEWEST, "no difference shown".
+        the noise floor's, else, or of fewer rounds than FEWEST_ROUNDS, "no difference shown".
     """
     ratio = median_interval((seconds["pytorch"] / seconds["minifw"]).to_numpy())
     noise = max(
-        (median_interval((seconds[again(side)] / seconds[side]).to_numpy()) for side in SIDES),
+        (median_interval((seconds[repeat_name(side)] / seconds[side]).to_numpy()) for side in SIDES),
         key=lambda interval: np.abs(np.log(interval)).max(),
     )
     claim = "no difference shown"
-    if len(seconds) >= FEWEST:
+    if len(seconds) >= FEWEST_ROUNDS:
         if ratio[1] > max(1, noise[2]):
             claim = "minifw faster"
         elif ratio[2] < min(1, noise[1]):
@@ -140,7 +140,7 @@ def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
     return dict(zip(COMPARED, values, strict=True))
 
 
-def readable_times(row: "pd.Series[Any]", side: str) -> str:
+def format_times(row: "pd.Series[Any]", side: str) -> str:
     """Median and quartiles of a side in a row of COMPARED: "64.2 µs (63.8-66.1)"."""
     if pd.isna(row[side]):
         return ""
@@ -150,7 +150,7 @@ def readable_times(row: "pd.Series[Any]", side: str) -> str:
     return f"{median} {unit} ({q1}-{q3})"
 
 
-def readable_ratio(row: "pd.Series[Any]", name: str) -> str:
+def format_ratio(row: "pd.Series[Any]", name: str) -> str:
     """A value and its interval in a row of COMPARED: "ratio" or "noise"."""
     if pd.isna(row[name]):
         return ""

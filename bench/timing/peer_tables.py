@@ -6,16 +6,16 @@ from typing import Any
 import pandas as pd
 
 from bench.timing.interleave import median_interval
-from bench.timing.peers import AGAIN, BASELINE
+from bench.timing.peers import REPEAT, BASELINE
 
 __all__ = [
     "IMPORT",
     "MEMORY",
     "claim",
     "claims",
-    "readable",
-    "readable_claims",
-    "readable_stacks",
+    "format_peers",
+    "format_claims",
+    "format_stacks",
     "summarize",
 ]
 
@@ -35,17 +35,17 @@ _VALUE = ("value", "value_low", "value_high")
 _NOISE = ("noise", "noise_low", "noise_high")
 
 
-def _ratio(turns: pd.DataFrame, than: str, peer: str) -> tuple[float, float, float]:
+def _ratio(trials: pd.DataFrame, than: str, peer: str) -> tuple[float, float, float]:
     """Time of ``than`` over that of ``peer`` within a round: median and its 95 % interval."""
-    seconds = turns.pivot_table(index=["process", "round"], columns="peer", values="seconds")
+    seconds = trials.pivot_table(index=["process", "round"], columns="peer", values="seconds")
     return median_interval((seconds[than] / seconds[peer]).to_numpy())
 
 
-def summarize(turns: pd.DataFrame) -> pd.DataFrame:
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a setting and peer.
 
     Args:
-        turns: setting, members, process, round, peer, seconds a step a network, cores.
+        trials: setting, members, process, round, peer, seconds a step a network, cores.
 
     Returns:
         Columns: setting, members, peer; median and quartiles of the microseconds a step a network;
@@ -53,7 +53,7 @@ def summarize(turns: pd.DataFrame) -> pd.DataFrame:
         cores kept busy.
     """
     rows = []
-    for (setting, members), rounds in turns.groupby(["setting", "members"], sort=False):
+    for (setting, members), rounds in trials.groupby(["setting", "members"], sort=False):
         for peer, own in rounds.groupby("peer", sort=False):
             time = 1e6 * own["seconds"].quantile([0.5, 0.25, 0.75])
             speed = _ratio(rounds, BASELINE, str(peer))
@@ -77,12 +77,12 @@ def claim(setting: str, other: str) -> str:
 
 
 def claims(
-    turns: pd.DataFrame, memory: Mapping[str, int], imports: Sequence[float]
+    trials: pd.DataFrame, memory: Mapping[str, int], imports: Sequence[float]
 ) -> pd.DataFrame:
     """What it all comes to for minifw: one row a claim.
 
     Args:
-        turns: as :func:`summarize` takes them. Of the stacks, that of CLAIMED_STACK counts, or the
+        trials: as :func:`summarize` takes them. Of the stacks, that of CLAIMED_STACK counts, or the
             largest.
         memory: peak bytes of the wide network by peer; empty if not measured.
         imports: milliseconds that importing minifw takes; empty if not measured.
@@ -93,7 +93,7 @@ def claims(
     """
     rows: list[dict[str, object]] = []
     for setting, others in CLAIMED.items():
-        own = turns[turns["setting"] == setting]
+        own = trials[trials["setting"] == setting]
         sizes = set(own["members"])
         members = CLAIMED_STACK if CLAIMED_STACK in sizes else max(sizes, default=1)
         own = own[own["members"] == members]
@@ -101,7 +101,7 @@ def claims(
             if {"minifw", other} <= set(own["peer"]):
                 row = {"claim": claim(setting, other), "members": members}
                 row |= dict(zip(_VALUE, _ratio(own, other, "minifw"), strict=True))
-                row |= dict(zip(_NOISE, _ratio(own, BASELINE, AGAIN), strict=True))
+                row |= dict(zip(_NOISE, _ratio(own, BASELINE, REPEAT), strict=True))
                 rows.append(row)
     if "minifw" in memory:
         rows.append({"claim": MEMORY, "value": memory["minifw"] / memory[BASELINE]})
@@ -121,7 +121,7 @@ def _with_interval(row: "pd.Series[Any]", columns: tuple[str, str, str]) -> str:
     return f"{value:.2f}" if pd.isna(low) else f"{value:.2f} ({low:.2f}-{high:.2f})"
 
 
-def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
+def format_claims(table: pd.DataFrame) -> pd.DataFrame:
     """The claims for people."""
     return pd.DataFrame(
         {
@@ -132,7 +132,7 @@ def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
+def format_peers(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of one setting for people, the fastest first."""
     return pd.DataFrame(
         [
@@ -148,7 +148,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def readable_stacks(table: pd.DataFrame) -> pd.DataFrame:
+def format_stacks(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of stacks for people: a row a stack, a column a peer."""
     cells = [f"{_time(us)} ({speed:.2f})" for us, speed in table[["us", "speed"]].to_numpy()]
     rows = table.assign(cell=cells).pivot(index="members", columns="peer", values="cell")

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.timing.interleave import again, interleave
+from bench.timing.interleave import interleave, repeat_name
 from bench.timing.memory import peak_memory
 from reference.jobs import Job
 from reference.peers import PEERS, Array, Trainer
 from reference.stacked_peers import STACKED_PEERS
 
 __all__ = [
-    "AGAIN",
+    "REPEAT",
     "BASELINE",
     "TOLERANCE",
     "VERIFIED_EPOCHS",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 BASELINE = "pytorch"
-AGAIN = again(BASELINE)
+REPEAT = repeat_name(BASELINE)
 
 VERIFIED_EPOCHS = 2
 # Weights below 1 are rounded by at most 2^-25 a step, on either side: 1.2e-6 in 20 steps. A wrong
@@ -71,11 +71,11 @@ class Measured:
 
     Attributes:
         failures: by name, why a peer has no time: it fails, or its weights are not PyTorch's.
-        turns: a row a round and peer: round, peer, seconds a step a network, cores kept busy.
+        trials: a row a round and peer: round, peer, seconds a step a network, cores kept busy.
     """
 
     failures: dict[str, str]
-    turns: pd.DataFrame
+    trials: pd.DataFrame
 
 
 def train(trainer: Trainer) -> Array:
@@ -86,10 +86,10 @@ def train(trainer: Trainer) -> Array:
 
 
 def measure(setting: Setting, rounds: int) -> Measured:
-    """Start all peers, verify each against PyTorch, and time those that are right in turn."""
+    """Start all peers, verify each against PyTorch, and time those that are right in trial."""
     torch.set_num_threads(setting.threads)
     job = setting.make_job()
-    trainers = {BASELINE: setting.start(BASELINE, job), AGAIN: setting.start(BASELINE, job)}
+    trainers = {BASELINE: setting.start(BASELINE, job), REPEAT: setting.start(BASELINE, job)}
     expected = train(trainers[BASELINE])
     failures = {}
     for name in setting.peers:
@@ -106,7 +106,7 @@ def measure(setting: Setting, rounds: int) -> Measured:
             failures[name] = f"its weights are not PyTorch's: they differ by {deviation:.1e}"
     steps = setting.epochs * len(job.inputs) * setting.members
 
-    def turn(trainer: Trainer) -> dict[str, float]:
+    def trial(trainer: Trainer) -> dict[str, float]:
         trainer.epoch()  # finds the caches as another peer left them: not counted
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(setting.epochs):
@@ -114,8 +114,8 @@ def measure(setting: Setting, rounds: int) -> Measured:
         seconds = time.perf_counter() - wall
         return {"seconds": seconds / steps, "cores": (time.process_time() - cpu) / seconds}
 
-    names = dict.fromkeys((*setting.peers, BASELINE, AGAIN))
-    calls = {name: partial(turn, trainers[name]) for name in names if name in trainers}
+    names = dict.fromkeys((*setting.peers, BASELINE, REPEAT))
+    calls = {name: partial(trial, trainers[name]) for name in names if name in trainers}
     rows = [
         {"round": index, "peer": name, **result}
         for index, results in enumerate(interleave(calls, rounds))

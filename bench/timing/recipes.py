@@ -20,10 +20,10 @@ from bench.timing.interleave import (
     COMPARED,
     compare_sides,
     interleave,
-    readable_ratio,
-    readable_times,
+    format_ratio,
+    format_times,
     threads,
-    twice,
+    with_repeats,
 )
 from bench.timing.memory import peak_memory
 from minifw.data import batches
@@ -31,35 +31,35 @@ from minifw.testing.case import seeded
 from minifw.testing.verdict import Status
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.recipes import Recipe
-from reference.run import Run, prepare
+from reference.run import RecipeRun, prepare
 
 __all__ = [
-    "PARTS",
+    "TIMED_PARTS",
     "SIZED",
     "TIMED",
-    "readable_speed",
+    "format_speed",
     "speed_sentences",
     "step_memory",
     "summarize_speed",
     "time_recipe",
 ]
 
-# What a turn times: an epoch as fit does it, a step, and the parts of a step.
-PARTS = ("epoch", "step", "forward", "backward", "optimizer")
+# What a trial times: an epoch as fit does it, a step, and the parts of a step.
+TIMED_PARTS = ("epoch", "step", "forward", "backward", "optimizer")
 TIMED = ["recipe", "part", "round", "side", "seconds", "wrong"]  # columns of time_recipe
 SIZED = ["recipe", "side", "bytes"]  # of step_memory
 EPOCHS = 3
 VERIFIED_EPOCHS = 3
 
 
-def _prepare(recipe: Recipe, framework: Framework, settings: Settings) -> Run:
+def _prepare(recipe: Recipe, framework: Framework, settings: Settings) -> RecipeRun:
     return prepare(recipe, framework, seed=0, dtype=settings.torch_dtype(), device=settings.device)
 
 
-def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str, float]:
-    """Seconds of each of PARTS, in a run of its own that has been warmed up by an epoch.
+def _trial(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str, float]:
+    """Seconds of each of TIMED_PARTS, in a run of its own that has been warmed up by an epoch.
 
-    Each is the median over what a turn does of it, so that whatever interrupts it does not count.
+    Each is the median over what a trial does of it, so that whatever interrupts it does not count.
     """
     synchronize = getattr(torch, torch.device(settings.device).type).synchronize
 
@@ -92,7 +92,7 @@ def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str,
             stamps.append((start, emptied, forward, backward, clock()))
     zero_grad, forwards, backwards, updates = np.diff(stamps).T
     seconds = ([row["seconds"] for row in counted], steps, forwards, backwards, zero_grad + updates)
-    return {part: float(np.median(each)) for part, each in zip(PARTS, seconds, strict=True)}
+    return {part: float(np.median(each)) for part, each in zip(TIMED_PARTS, seconds, strict=True)}
 
 
 def time_recipe(
@@ -104,7 +104,7 @@ def time_recipe(
     """Time a recipe, once every framework has been seen to train as PyTorch does.
 
     They are verified in lockstep, in float64, which shows most, and in the dtype that is timed.
-    Then each takes two turns a round, so that the noise
+    Then each takes two trials a round, so that the noise
     is seen; a first round is not counted.
 
     Args:
@@ -114,7 +114,7 @@ def time_recipe(
         frameworks: the sides. Default: minifw and PyTorch.
 
     Returns:
-        A row a part, round and side: recipe, part (one of PARTS), round, side, "seconds" of an
+        A row a part, round and side: recipe, part (one of TIMED_PARTS), round, side, "seconds" of an
         epoch or a step, and "wrong", which is empty. If a framework is not verified, there is no
         time but a row a part, in which "wrong" says why.
     """
@@ -123,15 +123,15 @@ def time_recipe(
         for framework, dtype in product(frameworks, {"float64", settings.dtype}):
             run = lockstep(recipe, framework, epochs=VERIFIED_EPOCHS, dtype=dtype)
             if run.status != Status.PASSED:
-                wrong = [(recipe.name, part, 0, framework.name, np.nan, str(run)) for part in PARTS]
+                wrong = [(recipe.name, part, 0, framework.name, np.nan, str(run)) for part in TIMED_PARTS]
                 return pd.DataFrame(wrong, columns=TIMED)
-        turns = twice({side.name: partial(_turn, recipe, side, settings) for side in frameworks})
-        interleave(turns, rounds=1)
+        trials = with_repeats({side.name: partial(_trial, recipe, side, settings) for side in frameworks})
+        interleave(trials, rounds=1)
         timed = [
             (recipe.name, part, number, side, seconds[part], "")
-            for number, sides in enumerate(interleave(turns, rounds))
+            for number, sides in enumerate(interleave(trials, rounds))
             for side, seconds in sides.items()
-            for part in PARTS
+            for part in TIMED_PARTS
         ]
         return pd.DataFrame(timed, columns=TIMED)
 
@@ -144,7 +144,7 @@ def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
         whatever else a step keeps.
     """
 
-    def train(run: Run) -> None:
+    def train(run: RecipeRun) -> None:
         model, criterion, optimizer = deepcopy((run.model, run.criterion, run.optimizer))
         # In the second step, and all later ones, there is all that will be.
         for input, target in islice(batches(run.train, recipe.batch_size, run.batch_order), 3):
@@ -184,7 +184,7 @@ def summarize_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
+def format_speed(table: pd.DataFrame) -> pd.DataFrame:
     """The table of :func:`summarize_speed` for people."""
 
     def memory(row: "pd.Series[Any]") -> str:
@@ -196,10 +196,10 @@ def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "recipe": row["recipe"],
                 "part": row["part"],
-                "minifw (quartiles)": readable_times(row, "minifw"),
-                "PyTorch (quartiles)": readable_times(row, "pytorch"),
-                "PyTorch / minifw (95 %)": readable_ratio(row, "ratio"),
-                "noise floor (95 %)": readable_ratio(row, "noise"),
+                "minifw (quartiles)": format_times(row, "minifw"),
+                "PyTorch (quartiles)": format_times(row, "pytorch"),
+                "PyTorch / minifw (95 %)": format_ratio(row, "ratio"),
+                "noise floor (95 %)": format_ratio(row, "noise"),
                 "claim": row["claim"],
                 "KiB, minifw / PyTorch": memory(row),
             }
@@ -226,8 +226,8 @@ def speed_sentences(table: pd.DataFrame) -> list[str]:
         step = table[(table["part"] == "step") & (table["recipe"] == timed["recipe"].iloc[0])]
         for _, row in step.iterrows():
             sentences.append(
-                f"A training step of {row['recipe']}: minifw {readable_times(row, 'minifw')}, "
-                f"PyTorch {readable_times(row, 'pytorch')}; a side against itself, "
-                f"{readable_ratio(row, 'noise')}."
+                f"A training step of {row['recipe']}: minifw {format_times(row, 'minifw')}, "
+                f"PyTorch {format_times(row, 'pytorch')}; a side against itself, "
+                f"{format_ratio(row, 'noise')}."
             )
     return sentences

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Generator
 
-from bench.timing.interleave import COMPARED, compare_sides, interleave, twice
+from bench.timing.interleave import COMPARED, compare_sides, interleave, with_repeats
 from bench.timing.memory import peak_memory
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.jobs import Job
@@ -23,9 +23,9 @@ __all__ = ["DISK", "MEASURED", "Network", "difference", "matrix_product_peak", "
 
 BATCHES = 4  # different ones: on one again and again, a processor predicts every branch
 WARM_UP = (
-    2  # steps of a turn that are not counted: the first makes gradients, the second frees some
+    2  # steps of a trial that are not counted: the first makes gradients, the second frees some
 )
-TURN = 0.01  # seconds that the counted ones should take together, at least
+TRIAL_SECONDS = 0.01  # seconds that the counted ones should take together, at least
 # So small that the weights stay what they are, and so what is multiplied, however long it is timed.
 LR = 1e-6
 # In float64. Sums of as many terms as batch or width, in other orders, through all layers, leave
@@ -146,15 +146,15 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
     if row["wrong"]:
         return row
     job = network.job()
-    turns = {
+    trials = {
         name: partial(_steps, job.model(framework.nn), framework, job)
         for name, framework in FRAMEWORKS.items()
     }
-    counted = max(1, round(TURN / min(turn(counted=1) for turn in turns.values())))
-    calls = {name: partial(turn, counted=counted) for name, turn in turns.items()}
-    row |= compare_sides(pd.DataFrame(interleave(twice(calls), rounds)))
-    for name, turn in turns.items():
-        row[f"{name}_bytes"] = peak_memory(partial(turn, counted=1))
+    counted = max(1, round(TRIAL_SECONDS / min(trial(counted=1) for trial in trials.values())))
+    calls = {name: partial(trial, counted=counted) for name, trial in trials.items()}
+    row |= compare_sides(pd.DataFrame(interleave(with_repeats(calls), rounds)))
+    for name, trial in trials.items():
+        row[f"{name}_bytes"] = peak_memory(partial(trial, counted=1))
         row[f"{name}_flop_s"] = network.flops / row[name]
     return row
 
