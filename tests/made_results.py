@@ -183,7 +183,7 @@ def _peers() -> pd.DataFrame:
 def _claims() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "claim": ["network: time of pytorch / minifw", "wide: memory of minifw / pytorch"],
+            "claim": ["network: speed-up over pytorch", "wide: memory of minifw / pytorch"],
             "value": [1.9, 0.9],
             "value_low": [1.8, np.nan],
             "value_high": [2.0, np.nan],

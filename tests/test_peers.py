@@ -143,7 +143,7 @@ def test_prints_every_table_and_writes_every_file(in_this_process, tmp_path, cap
     assert (table["speed"] <= table["speed_high"]).all()
     text = (folder / "peers.md").read_text(encoding="utf-8")
     for shown in (
-        "network: time of pytorch / minifw",
+        "network: speed-up over pytorch",
         "noise floor",
         "2-25-25-25-1",
         "width 8",

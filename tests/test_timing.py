@@ -23,7 +23,13 @@ from bench.timing.interleave import (
     threads,
 )
 from bench.timing.memory import peak_memory
-from bench.timing.recipes import TIMED_PARTS, format_speed, step_memory, summarize_speed, time_recipe
+from bench.timing.recipes import (
+    TIMED_PARTS,
+    format_speed,
+    step_memory,
+    summarize_speed,
+    time_recipe,
+)
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
 from reference.recipes import RECIPES
 from reference.run import prepare

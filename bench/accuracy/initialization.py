@@ -34,7 +34,9 @@ PLAIN = "plain"
 START, AGAINST = "xavier", "default"
 OURS, THEIRS = "minifw", "pytorch"
 Cell = tuple[str, str, str]
-Rows = dict[tuple[str, str, int], "pd.Series[Any]"]  # by contrast, the cell it holds fixed, and epoch
+Rows = dict[
+    tuple[str, str, int], "pd.Series[Any]"
+]  # by contrast, the cell it holds fixed, and epoch
 
 # Report 001's test accuracies by initialization: of its own framework with Xavier's, of PyTorch
 # with the default. Means of REPORTED_RUNS runs.
@@ -283,7 +285,9 @@ def _faster_start(test: Rows, first: int) -> str:
 def _slower_end(test: Rows, later: list[int]) -> str:
     """Whether the report's slower end exceeds what ten runs show by chance."""
     rows = [(epoch, test[AS_REPORTED, "", epoch]) for epoch in later]
-    figures = ", ".join(f"{_report(row)} percentage points after {epoch} epochs" for epoch, row in rows)
+    figures = ", ".join(
+        f"{_report(row)} percentage points after {epoch} epochs" for epoch, row in rows
+    )
     outside = [str(epoch) for epoch, row in rows if row["report_vs_prediction"] == "outside"]
     effects = {test[FRAMEWORKS, start, epoch]["verdict"] for start in REPORTED for epoch in later}
     alike = {

@@ -137,4 +137,6 @@ def _described(row: "pd.Series[Any]") -> str:
     if pd.isna(row["difference_std"]):
         return f"{text}, needs at least {FEWEST_SEEDS} seeds"
     needed = seeds_needed(row["difference_std"], row["margin"])
-    return f"{text}, power {row['difference_tost_power']:.2f} (--seeds {needed} would give {POWER:g})"
+    return (
+        f"{text}, power {row['difference_tost_power']:.2f} (--seeds {needed} would give {POWER:g})"
+    )

@@ -95,7 +95,9 @@ def format_changes(changes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "recipe": changes["recipe"],
-            "test accuracy, change in percentage points": changes["test_points"].map("{:+.2f}".format),
+            "test accuracy, change in percentage points": changes["test_points"].map(
+                "{:+.2f}".format
+            ),
             "speed-up over PyTorch, baseline": changes["baseline_ratio"].map("{:.2f}".format),
             "now": changes["ratio"].map("{:.2f}".format),
             "change": [

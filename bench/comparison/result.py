@@ -73,7 +73,9 @@ class Result:
             f"stacks of up to {STACK}; times are of one network.",
             describe(self.provenance),
             *(
-                [f"Read from the store: {stored} of {conditions['runs']} runs; --fresh repeats them."]
+                [
+                    f"Read from the store: {stored} of {conditions['runs']} runs; --fresh repeats them."
+                ]
                 if stored
                 else []
             ),

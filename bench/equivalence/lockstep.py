@@ -103,7 +103,9 @@ def lockstep(
         allowed = ALLOWED * control_distance + FLOOR_ULP * eps
         if not distance <= allowed:  # which NaN is not either
             cause = _diagnose(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
-            return Lockstep(recipe.name, dtype, done, distance, control_distance, allowed, done, cause)
+            return Lockstep(
+                recipe.name, dtype, done, distance, control_distance, allowed, done, cause
+            )
     return Lockstep(recipe.name, dtype, done, distance, control_distance, allowed)
 
 
@@ -168,7 +170,12 @@ def _distance(ours: RecipeRun, theirs: RecipeRun) -> float:
 
 
 def _diagnose(
-    recipe: Recipe, framework: Framework, seed: int, epochs: int, dtype: torch.dtype, diverged_at: int
+    recipe: Recipe,
+    framework: Framework,
+    seed: int,
+    epochs: int,
+    dtype: torch.dtype,
+    diverged_at: int,
 ) -> Verdict:
     """Repeat the run up to the step, then run every part of the step alone."""
     twin, subject = (prepare(recipe, side, seed, dtype=dtype) for side in (PYTORCH, framework))

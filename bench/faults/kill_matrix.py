@@ -199,7 +199,9 @@ def layer_fails(name: str, case: Case, nn: ModuleType) -> bool:
             if name == "gradcheck":
                 return bool(gradcheck(comparison))
             if name == "fuzzing":
-                return bool(failures(fuzz(comparison, tuple(DTYPES), FUZZ_EXAMPLES, 0, shrink=False)))
+                return bool(
+                    failures(fuzz(comparison, tuple(DTYPES), FUZZ_EXAMPLES, 0, shrink=False))
+                )
             examples = catalog(tuple(DTYPES), comparison)[name].examples
             return any(failures(check(comparison, example, name)) for example in examples)
         except Exception:  # it cannot even be made

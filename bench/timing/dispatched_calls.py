@@ -1,4 +1,4 @@
-"""Recording: the calls of torch that a function makes, each to be made repeat by itself."""
+"""Record the calls of torch that a function makes, so that each can be repeated alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +11,11 @@ __all__ = ["RecordedCall", "record_calls", "record_operations"]
 
 
 class RecordedCall(NamedTuple):
-    """One call, with the arguments that it was made with.
+    """One call and its arguments.
 
     Attributes:
-        name: of the ATen operation that it is, or of those that it runs.
-        repeat: makes the call once more, on the same tensors.
+        name: of the ATen operation, or of the operations that the call runs.
+        repeat: repeats the call, on the same tensors.
     """
 
     name: str
@@ -23,7 +23,7 @@ class RecordedCall(NamedTuple):
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records every ATen operation, below autograd: those of its backward pass too."""
+    """Records every ATen operation below autograd, backward passes included."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -33,13 +33,13 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         repeat = partial(function, *args, **(kwargs or {}))
-        if function.namespace == "aten":  # not the notes that optimizers leave for a profiler
+        if function.namespace == "aten":  # not the annotations that optimizers make for a profiler
             self.calls.append(RecordedCall(function._schema.name, repeat))
         return repeat()
 
 
 class _PythonCalls(TorchFunctionMode):
-    """Records every call from Python that runs an operation; a look at a shape runs none."""
+    """Records every call from Python that runs an operation; reading a shape runs none."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _PythonCalls(TorchFunctionMode):
 
 
 def record_calls(function: Callable[[], object]) -> list[RecordedCall]:
-    """Record the calls of torch that ``function`` makes from Python, in their order."""
+    """Record the calls of torch that ``function`` makes from Python, in order."""
     with _PythonCalls() as recorder:
         function()
     calls: list[RecordedCall] = recorder.calls
@@ -65,9 +65,9 @@ def record_calls(function: Callable[[], object]) -> list[RecordedCall]:
 
 
 def record_operations(function: Callable[[], object]) -> list[RecordedCall]:
-    """Record the ATen operations that ``function`` runs, in their order.
+    """Record the ATen operations that ``function`` runs, in order.
 
-    Those called detach are left out: autograd makes some of them only because it is watched.
+    ``detach`` is left out: autograd calls it more often while it is recorded.
     """
     with _Operations() as recorder:
         function()
