@@ -28,8 +28,8 @@ from bench.cli.provenance import provenance
 from bench.comparison.baseline import (
     BaselineError,
     changes,
-    read_baseline,
     format_changes,
+    read_baseline,
     slower,
 )
 from bench.comparison.result import Result
@@ -59,16 +59,17 @@ examples:
   python bench/compare.py --scheduler tcp://192.0.2.7:8786 the runs on a Dask cluster
 
 Every finished run is stored at once in history.sqlite in the output folder. After an interrupt or a
-crash, the same command makes only the missing runs and prints the same table. bench/history.py lists
-and exports the stored runs.
+crash, the same command makes only the missing runs and prints the same table. bench/history.py
+lists and exports the stored runs.
 
 exit codes:
   0  equal    1  different    2  wrong usage    3  slower than allowed    130  interrupted
 """
 
 DTYPES = ("float32", "float64")
-# Enough for the equivalence test to have a power of at least 0.98 at a margin of 1 percentage point:
-# paired differences have a standard deviation of 2 where runs are chaotic, of at most 1 elsewhere.
+# Enough for the equivalence test to have a power of at least 0.98 at a margin of 1 percentage
+# point: paired differences have a standard deviation of 2 where runs are chaotic, of at most 1
+# elsewhere.
 SEEDS, CHAOTIC = 20, {"xavier-tanh": 60}
 QUICK_SEEDS, QUICK_EPOCHS = 2, 20
 ROUNDS, QUICK_ROUNDS = 21, 6  # fewer than 6 have no interval
@@ -118,8 +119,8 @@ def _parser() -> Parser:
     add("--baseline", type=Path, metavar="FILE",
         help="show the changes since an earlier comparison.json")  # fmt: skip
     add("--fail-on-regression", type=percent, metavar="PERCENT",
-        help="exit with 3 if the speed-up over PyTorch of any recipe, with its whole 95%% interval, is "
-        "lower than the baseline's by more than PERCENT")  # fmt: skip
+        help="exit with 3 if the speed-up over PyTorch of any recipe, with its whole 95%% "
+        "interval, is lower than the baseline's by more than PERCENT")  # fmt: skip
     add("--quick", action="store_true",
         help=f"{QUICK_SEEDS} seeds, {QUICK_EPOCHS} epochs, {QUICK_ROUNDS} rounds, "
         "unless given")  # fmt: skip
@@ -235,7 +236,8 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
             regressions = slower(changed, arguments.fail_on_regression)
             notes.append(
                 f"Recipes whose speed-up over PyTorch fell by more than "
-                f"{arguments.fail_on_regression:.3g} of the baseline's: {', '.join(regressions) or 'none'}."
+                f"{arguments.fail_on_regression:.3g} of the baseline's: "
+                f"{', '.join(regressions) or 'none'}."
             )
     comparison.write(arguments.output_dir, markdown(*shown, *notes), values)
     write_report(arguments.output_dir)

@@ -1,4 +1,4 @@
-"""Report 001's open question: do initialization or numerics explain its faster start and slower end?"""
+"""Report 001's open question: does initialization or numerics explain its learning curve?"""
 
 import argparse
 import dataclasses
@@ -40,8 +40,8 @@ exit codes:
 # 100 seeds distinguish a difference of 1 percentage point after 200 epochs from none; 30 do not.
 SEEDS, QUICK_SEEDS, QUICK_EPOCHS = 100, 6, 50
 RECIPE = RECIPES["xavier-tanh"]
-# The report's initial weights, and PyTorch's default. Both are drawn by one generator, so that a seed
-# gives the same weights on either framework.
+# The report's initial weights, and PyTorch's default. Both are drawn by one generator, so that a
+# seed gives the same weights on either framework.
 INITIALIZATIONS = {tables.START: RECIPE.initialize, tables.AGAINST: default_uniform}
 
 

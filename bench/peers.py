@@ -1,8 +1,8 @@
 """The peer table: a training step in minifw, PyTorch, JAX, NumPy and tinygrad.
 
 Also stacks of networks trained at once, a wide network with its peak memory, and the time of
-importing minifw. Peers are timed interleaved in one process that is bound to as many cores as it has
-threads. A peer is timed only if its weights equal PyTorch's after some epochs.
+importing minifw. Peers are timed interleaved in one process that is bound to as many cores as it
+has threads. A peer is timed only if its weights equal PyTorch's after some epochs.
 """
 
 import argparse
@@ -59,8 +59,8 @@ examples:
   python bench/peers.py --quick                            finishes in a minute or two
   python bench/peers.py --parts network --peers minifw pytorch jax
   python bench/peers.py --parts stack --stacks 1 32 --threads 1
-  python bench/peers.py --list                             the peers, and what they need that is missing
-  python bench/peers.py --quick --json > peers.json        the tables, for a program
+  python bench/peers.py --list                             the peers, and what they need that is
+  missing python bench/peers.py --quick --json > peers.json        the tables, for a program
   python bench/peers.py --fail-below 1.5 --fail-above-import 60
 
 exit codes:
@@ -89,11 +89,11 @@ def _parser() -> Parser:
     add("--stacks", nargs="+", type=at_least(1), metavar="N",
         help="sizes of stacks (default: 1 2 4 ... 128; quick: 1 8 32)")  # fmt: skip
     add("--processes", type=at_least(1), metavar="N",
-        help="new processes, one after the other, for each table (default: 3; quick: 1)")  # fmt: skip
+        help="new processes, one by one, for each table (default: 3; quick: 1)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
         help="rounds in each process, of one trial a peer (default: 15; quick: 7)")  # fmt: skip
     add("--threads", type=at_least(1), default=min(2, cores()), metavar="N",
-        help="threads and cores for stacks and the wide network (default: %(default)s)")  # fmt: skip
+        help="threads and cores of stacks and the wide one (default: %(default)s)")  # fmt: skip
     add("--fail-below", type=positive, metavar="RATIO",
         help="exit with 3 if the speed-up over PyTorch on one network is smaller")  # fmt: skip
     add("--fail-below-stack", type=positive, metavar="RATIO",
@@ -252,10 +252,11 @@ def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
         ),
         f"Peers are verified before they are timed: after {VERIFIED_EPOCHS} epochs from the same "
         f"weights over the same batches, loss and weights equal eager PyTorch's to {TOLERANCE:g}.",
-        f"Times are medians over {arguments.processes} new process(es) of {arguments.rounds} rounds "
-        "each, in which the trials of all peers are interleaved; a process is bound to as many cores "
-        "as it has threads. The speed-up over eager PyTorch is computed within a round; its 95 % "
-        "interval is that of the sign test. The noise floor is PyTorch timed against itself.",
+        f"Times are medians over {arguments.processes} new process(es) of {arguments.rounds} "
+        "rounds each, in which the trials of all peers are interleaved; a process is bound to as "
+        "many cores as it has threads. The speed-up over eager PyTorch is computed within a round; "
+        "its 95 % interval is that of the sign test. The noise floor is PyTorch timed against "
+        "itself.",
     ]
 
 

@@ -1,8 +1,8 @@
 """Profile a training step: each call of torch, all calls alone, and the rest.
 
-The calls are recorded with their arguments in a step of another model, then repeated alone and timed
-interleaved with whole steps that are not observed. For minifw they are the calls from Python; for
-PyTorch, where autograd makes most calls, the ATen operations below it.
+The calls are recorded with their arguments in a step of another model, then repeated alone and
+timed interleaved with whole steps that are not observed. For minifw they are the calls from Python;
+for PyTorch, where autograd makes most calls, the ATen operations below it.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def _parser() -> Parser:
     add("recipe", nargs="?", choices=list(RECIPES), default="relu-mse", metavar="RECIPE",
         help="one of those that compare.py --list shows (default: %(default)s)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds, of one trial of the step and of each call (default: 51; quick: 5)")  # fmt: skip
+        help="rounds, each a trial of the step and of each call (default: 51; quick: 5)")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for the tables (default: results)")  # fmt: skip
     add("--quick", action="store_true", help="5 rounds, unless given")
@@ -150,13 +150,13 @@ def _notes(recipe: str, rounds: int) -> list[str]:
     return [
         f"One training step of {recipe}, batch {RECIPES[recipe].batch_size}, float32, on one "
         f"thread and core, torch {torch.__version__}.",
-        f"Medians over {rounds} rounds, in which the step, each kind of call and all calls are timed "
-        "interleaved; the rest is the step minus all calls, within a round.",
-        "The calls were recorded with their arguments in a step of another model and are repeated on "
-        "the same tensors, in inference mode; the step that is timed is not observed.",
-        "minifw: the calls from Python. pytorch: the ATen operations below autograd, except detach. "
-        "PyTorch calls most of them from C++; from Python, as here, each takes about 0.5 µs longer, "
-        "so its rest is larger than shown.",
+        f"Medians over {rounds} rounds, in which the step, each kind of call and all calls are "
+        "timed interleaved; the rest is the step minus all calls, within a round.",
+        "The calls were recorded with their arguments in a step of another model and are repeated "
+        "on the same tensors, in inference mode; the step that is timed is not observed.",
+        "minifw: the calls from Python. pytorch: the ATen operations below autograd, except "
+        "detach. PyTorch calls most of them from C++; from Python, as here, each takes about 0.5 "
+        "µs longer, so its rest is larger than shown.",
     ]
 
 

@@ -12,15 +12,15 @@ from bench import ROOT
 from bench.cli.command_line import Parser, progress_bar
 from bench.cli.files import OutputFolderError, check_writable, write_files
 from bench.page.files import NoRowsError, UnreadableFileError, read_json
-from bench.page.parts import PARTS
+from bench.page.parts import PAGE_PARTS
 from bench.page.summary import summary
 
 __all__ = ["NothingToReportError", "main", "write_report"]
 
 EPILOG = """\
 examples:
-  python bench/report.py                               results/report.html, from the files in results
-  python bench/report.py --output-dir /tmp/float64     the page of another folder
+  python bench/report.py                               results/report.html, from the files in
+  results python bench/report.py --output-dir /tmp/float64     the page of another folder
 
 exit codes:
   0  success    2  wrong usage    130  interrupted
@@ -50,13 +50,13 @@ def write_report(folder: Path) -> None:
         NothingToReportError: the folder holds no file for the page.
         UnreadableFileError: a file has unexpected content.
     """
-    available = [part for part in PARTS if part.file is None or (folder / part.file).is_file()]
+    available = [part for part in PAGE_PARTS if part.file is None or (folder / part.file).is_file()]
     with progress_bar(Console(stderr=True), "parts") as progress:
         shown = {}
         for part in progress.track(available, description="drawing"):
             with contextlib.suppress(NoRowsError):
                 shown[part.name] = part.show(folder)
-    if not any(part.file and part.name in shown for part in PARTS):
+    if not any(part.file and part.name in shown for part in PAGE_PARTS):
         raise NothingToReportError(
             f"there is nothing to report in {str(folder)!r}; python bench/compare.py writes "
             "results, into the folder that --output-dir names"
@@ -70,7 +70,7 @@ def write_report(folder: Path) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template(PAGE).render(
-        parts=PARTS,
+        parts=PAGE_PARTS,
         shown=shown,
         answers=summary(shown),
         marks=MARKS,

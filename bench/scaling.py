@@ -189,17 +189,17 @@ def _notes(arguments: argparse.Namespace, peak: float) -> list[str]:
         f"A training step of 2-{DISK.width}-{DISK.width}-{DISK.width}-1 with ReLU, MSE and SGD, "
         f"batch {DISK.batch}; one size is doubled: width, hidden layers or batch. float32 "
         f"on {arguments.threads} thread(s).",
-        f"Medians over {arguments.rounds} rounds. In each round both frameworks are timed twice, with "
-        "new models, in an order drawn anew. The speed-up over PyTorch is computed within a round; "
-        "its interval is that of the sign test. The noise floor is a framework timed against itself. "
-        "A difference is claimed where the interval of the speed-up contains neither 1 nor any value "
-        "of the noise floor's.",
-        "Both frameworks are verified before they are timed: their gradients agree in float64. Memory "
-        "is the peak of the tensors of model, gradients and step. Pairs of values are minifw / "
-        "PyTorch.",
+        f"Medians over {arguments.rounds} rounds. In each round both frameworks are timed twice, "
+        "with new models, in an order drawn anew. The speed-up over PyTorch is computed within a "
+        "round; its interval is that of the sign test. The noise floor is a framework timed "
+        "against itself. A difference is claimed where the interval of the speed-up contains "
+        "neither 1 nor any value of the noise floor's.",
+        "Both frameworks are verified before they are timed: their gradients agree in float64. "
+        "Memory is the peak of the tensors of model, gradients and step. Pairs of values are "
+        "minifw / PyTorch.",
         "GFLOP/s counts matrix products alone: 2 * batch * inputs * outputs for the output of a "
-        "layer, as many for the gradient of its weight and, except in the first layer, of its input. "
-        f"The peak is that of torch.mm on square matrices: {peak / 1e9:.0f} GFLOP/s.",
+        "layer, as many for the gradient of its weight and, except in the first layer, of its "
+        f"input. The peak is that of torch.mm on square matrices: {peak / 1e9:.0f} GFLOP/s.",
         "Overhead ends at the size where a step takes twice as long as that of the disk network: "
         "beyond it, most of the time grows with the size. Arithmetic dominates where half of the "
         "peak is reached. Each layer adds calls, so depth adds overhead as fast as arithmetic.",

@@ -130,13 +130,13 @@ def _format_table(table: pd.DataFrame) -> pd.DataFrame:
 def _notes(table: pd.DataFrame) -> list[str]:
     """What the table means, and what was not compared in which version."""
     return [
-        "An error is the largest of all verdicts, in percent of the bound of its example. The speed-up "
-        "over PyTorch is of an epoch: the median over the recipes, with the smallest and the largest, "
-        "of a short run on "
+        "An error is the largest of all verdicts, in percent of the bound of its example. The "
+        "speed-up over PyTorch is of an epoch: the median over the recipes, with the smallest and "
+        "the largest, of a short run on "
         f"{table['processor'].iloc[0]}, {table['date'].iloc[0]}.",
         *(
-            f"Missing in {'.'.join(map(str, change.missing_in))} and earlier, so not compared there: "
-            f"{change.what}."
+            f"Missing in {'.'.join(map(str, change.missing_in))} and earlier, so not compared "
+            f"there: {change.what}."
             for change in CHANGES.values()
         ),
     ]

@@ -13,7 +13,7 @@ from minifw.callbacks import Callback
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
-__all__ = ["INITIALIZATIONS", "Regions", "RecipeRun", "data_generator", "fit_stacked", "prepare"]
+__all__ = ["INITIALIZATIONS", "RecipeRun", "Regions", "data_generator", "fit_stacked", "prepare"]
 
 # "recipe": the same first weights on every framework; "default": each framework's own.
 INITIALIZATIONS = ("recipe", "default")
@@ -205,8 +205,8 @@ def fit_stacked(
 ) -> list[History]:
     """Train runs of one recipe on minifw as a stack, and return the history of each.
 
-    Each run ends as :meth:`RecipeRun.fit` would have left it, up to rounding; its seconds are its share
-    of those of the stack.
+    Each run ends as :meth:`RecipeRun.fit` would have left it, up to rounding; its seconds are its
+    share of those of the stack.
     """
     recipe = runs[0].recipe
     for run in runs:

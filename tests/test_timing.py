@@ -16,10 +16,10 @@ from bench.runs.sweep import Settings
 from bench.timing import recipes as speed
 from bench.timing.interleave import (
     COMPARED,
-    repeat_name,
     compare_sides,
     interleave,
     median_interval,
+    repeat_name,
     threads,
 )
 from bench.timing.memory import peak_memory

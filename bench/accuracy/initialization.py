@@ -24,9 +24,9 @@ __all__ = [
     "contrasts",
     "curves",
     "differences",
-    "in_order",
     "format_cells",
     "format_contrasts",
+    "in_order",
 ]
 
 CELL = ["variant", "initialization", "framework"]
@@ -267,15 +267,16 @@ def _faster_start(test: Rows, first: int) -> str:
         + (
             "an effect of both initialization and framework."
             if by_start and "different" in frameworks
-            else "an effect of the initialization. Both frameworks show it, and from the same weights "
-            f"they are {alike}."
+            else "an effect of the initialization. Both frameworks show it, and from the same "
+            f"weights they are {alike}."
             if by_start
             else "an effect of the framework and not of the initialization."
             if "different" in frameworks
             else "not explained: no effect is shown."
         )
         + (
-            f" The report's difference is {_report(test[AS_REPORTED, '', first])} percentage points."
+            f" The report's difference is {_report(test[AS_REPORTED, '', first])} percentage "
+            "points."
             if first in REPORTED[START]
             else ""
         )
@@ -355,8 +356,8 @@ def _levels(cells: pd.DataFrame) -> list[str]:
     figures = ours.groupby("variant").size().iloc[0]
     counted = ", ".join(f"{name} {count}" for name, count in hits.items())
     return [
-        f"Of the report's {figures} figures, as many lie in the 95 % prediction interval of a mean of "
-        f"ten runs: {counted}. "
+        f"Of the report's {figures} figures, as many lie in the 95 % prediction interval of a mean "
+        f"of ten runs: {counted}. "
         + (
             "The report must differ from every variant in something that its text does not say."
             if hits.max() < figures

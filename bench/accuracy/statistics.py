@@ -18,8 +18,8 @@ __all__ = [
     "FEWEST_SEEDS",
     "FRAMEWORKS",
     "MARGIN",
-    "SPLITS",
     "POWER",
+    "SPLITS",
     "accuracy_statistics",
     "difference_statistics",
     "interquartile_mean",
@@ -103,8 +103,8 @@ def tost_power(std: float, n: int, margin: float) -> float:
 
     Given the sample's standard deviation S, both tests reject if the mean is within margin -
     t S / sqrt(n) of 0. The probability of that is normal for a given S; it is integrated over S,
-    which is std times a chi variable. Exact for normal differences: Owen's Q, as in Phillips (1990), Power
-    of the two one-sided tests procedure.
+    which is std times a chi variable. Exact for normal differences: Owen's Q, as in Phillips
+    (1990), Power of the two one-sided tests procedure.
     """
     if std == 0:
         return 1.0

@@ -113,8 +113,8 @@ def verdict_sentences(table: pd.DataFrame) -> list[str]:
     if len(figures):
         outside = figures[figures["value"] == "outside"]
         sentences.append(
-            f"{len(figures) - len(outside)} of {len(figures)} figures of the reports lie in our 95 % "
-            "prediction interval"
+            f"{len(figures) - len(outside)} of {len(figures)} figures of the reports lie in our 95 "
+            "% prediction interval"
             + "".join(f"; outside: {_name(row)}" for _, row in outside.iterrows())
             + "."
         )

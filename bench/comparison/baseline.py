@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.runs.sweep import Settings
 
-__all__ = ["BaselineError", "changes", "read_baseline", "format_changes", "slower"]
+__all__ = ["BaselineError", "changes", "format_changes", "read_baseline", "slower"]
 
 
 class BaselineError(ValueError):

@@ -64,17 +64,18 @@ class Result:
         return [
             *verdict_sentences(self.accuracy),
             *speed_sentences(self.speed),
-            "Brackets hold 95 % intervals: of a mean by the BCa bootstrap, of a median ratio by the "
-            "sign test. ms/epoch: minifw / PyTorch.",
-            f"Run with torch {self.provenance['torch']}, {conditions['dtype']} on {conditions['device']}, "
-            f"{conditions['jobs']} process(es) of {conditions['threads']} thread(s), "
-            f"{epochs} epochs, {conditions['rounds']} timed rounds, "
-            f"initial weights by {conditions['initialization']}. minifw trained the seeds of a recipe as "
-            f"stacks of up to {STACK}; times are of one network.",
+            "Brackets hold 95 % intervals: of a mean by the BCa bootstrap, of a median ratio by "
+            "the sign test. ms/epoch: minifw / PyTorch.",
+            f"Run with torch {self.provenance['torch']}, {conditions['dtype']} on "
+            f"{conditions['device']}, {conditions['jobs']} process(es) of {conditions['threads']} "
+            f"thread(s), {epochs} epochs, {conditions['rounds']} timed rounds, "
+            f"initial weights by {conditions['initialization']}. minifw trained the seeds of a "
+            f"recipe as stacks of up to {STACK}; times are of one network.",
             describe(self.provenance),
             *(
                 [
-                    f"Read from the store: {stored} of {conditions['runs']} runs; --fresh repeats them."
+                    f"Read from the store: {stored} of {conditions['runs']} runs; "
+                    "--fresh repeats them."
                 ]
                 if stored
                 else []

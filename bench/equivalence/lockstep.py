@@ -45,7 +45,8 @@ class Lockstep:
         allowed: the largest distance that passes.
         diverged_at: the first step, counted from 1, at which the distance
             exceeded what is allowed; 0 if none did.
-        cause: the part that is wrong; its reason says whether it looks like rounding or like a fault.
+        cause: the part that is wrong; its reason says whether it looks like rounding or like a
+            fault.
     """
 
     recipe: str
@@ -69,7 +70,8 @@ class Lockstep:
                 f"{where}: distance {self.distance:.2g} at the end; "
                 f"PyTorch from PyTorch perturbed by one ULP, {self.control:.2g}"
             )
-        return f"{where}: diverged at step {self.diverged_at}: {self.cause.tensor}: {self.cause.reason}"
+        cause = f"{self.cause.tensor}: {self.cause.reason}"
+        return f"{where}: diverged at step {self.diverged_at}: {cause}"
 
 
 def lockstep(

@@ -38,7 +38,7 @@ def average_regions(finished: Iterable[Finished]) -> pd.DataFrame:
 
 
 def save_regions(regions: pd.DataFrame, path: Path) -> None:
-    """Write the result of :func:`average_regions`: an array a row, named "recipe/framework/epoch"."""
+    """Write the result of :func:`average_regions`: arrays named "recipe/framework/epoch"."""
     names = regions[_COLUMNS].astype(str).agg("/".join, axis="columns")
     arrays: dict[str, Any] = dict(zip(names, regions["share"], strict=True))
     with path.open("wb") as file:

@@ -112,8 +112,8 @@ class Finished:
         history: a row an epoch: epoch, seconds, loss, train_accuracy, validation_accuracy.
         train_accuracy, test_accuracy: of the trained model, with its final weights.
         region_epochs: epochs after which regions were evaluated; the last is of the trained model.
-        regions: bool (len(region_epochs), GRID, GRID), whether the model classified a point as inside;
-            second index y, third index x.
+        regions: bool (len(region_epochs), GRID, GRID), whether the model classified a point as
+            inside; second index y, third index x.
     """
 
     task: Task
@@ -187,8 +187,8 @@ def train_part(part: Part, settings: Settings) -> Trained:
     """Train one part, in this process."""
     with _ONE_AT_A_TIME:
         torch.set_num_threads(settings.threads)
-        # Until it has allocated a block of this size, glibc returns memory to the system and fetches
-        # it again at once; evaluating a stack takes half the time afterwards.
+        # Until it has allocated a block of this size, glibc returns memory to the system and
+        # fetches it again at once; evaluating a stack takes half the time afterwards.
         torch.empty(2**24, dtype=torch.uint8)
         runs = [
             prepare(

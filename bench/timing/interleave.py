@@ -22,13 +22,13 @@ import torch
 
 __all__ = [
     "COMPARED",
-    "repeat_name",
     "compare_sides",
+    "format_ratio",
+    "format_times",
     "in_fresh_process",
     "interleave",
     "median_interval",
-    "format_ratio",
-    "format_times",
+    "repeat_name",
     "threads",
     "with_repeats",
 ]

@@ -6,15 +6,15 @@ from typing import Any
 import pandas as pd
 
 from bench.timing.interleave import median_interval
-from bench.timing.peers import REPEAT, BASELINE
+from bench.timing.peers import BASELINE, REPEAT
 
 __all__ = [
     "IMPORT",
     "MEMORY",
     "claim",
     "claims",
-    "format_peers",
     "format_claims",
+    "format_peers",
     "format_stacks",
     "summarize",
 ]

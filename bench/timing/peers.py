@@ -18,8 +18,8 @@ from reference.peers import PEERS, Array, Trainer
 from reference.stacked_peers import STACKED_PEERS
 
 __all__ = [
-    "REPEAT",
     "BASELINE",
+    "REPEAT",
     "TOLERANCE",
     "VERIFIED_EPOCHS",
     "Measured",
@@ -70,7 +70,8 @@ class Measured:
     """The result of a setting in one process.
 
     Attributes:
-        failures: by name, why a peer was not timed: it raised, or its weights differ from PyTorch's.
+        failures: by name, why a peer was not timed: it raised, or its weights differ from
+            PyTorch's.
         trials: a row a round and peer: round, peer, seconds a step a network, cores kept busy.
     """
 

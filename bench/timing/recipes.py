@@ -19,9 +19,9 @@ from bench.runs.sweep import Settings
 from bench.timing.interleave import (
     COMPARED,
     compare_sides,
-    interleave,
     format_ratio,
     format_times,
+    interleave,
     threads,
     with_repeats,
 )
@@ -34,9 +34,9 @@ from reference.recipes import Recipe
 from reference.run import RecipeRun, prepare
 
 __all__ = [
-    "TIMED_PARTS",
     "SIZED",
     "TIMED",
+    "TIMED_PARTS",
     "format_speed",
     "speed_sentences",
     "step_memory",
@@ -113,9 +113,9 @@ def time_recipe(
         frameworks: what to compare. Default: minifw and PyTorch.
 
     Returns:
-        A row a part, round and side: recipe, part (one of TIMED_PARTS), round, side, "seconds" of an
-        epoch or a step, and "wrong", which is empty. If a framework is not verified, there is a row
-        a part without a time, in which "wrong" says why.
+        A row a part, round and side: recipe, part (one of TIMED_PARTS), round, side, "seconds" of
+        an epoch or a step, and "wrong", which is empty. If a framework is not verified, there is a
+        row a part without a time, in which "wrong" says why.
     """
     frameworks = list(frameworks)
     with threads(settings.threads):
