@@ -61,7 +61,7 @@ def _parser() -> Parser:
     add("recipe", nargs="?", choices=list(RECIPES), default="relu-mse", metavar="RECIPE",
         help="one of those that compare.py --list shows (default: %(default)s)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds, each a trial of the step and of each call (default: 51; quick: 5)")  # fmt: skip
+        help="rounds: one trial of the step and of each call (default: 51; quick: 5)")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for the tables (default: results)")  # fmt: skip
     add("--quick", action="store_true", help="5 rounds, unless given")
