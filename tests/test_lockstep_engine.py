@@ -88,7 +88,7 @@ def test_minifw_never_parts_by_more_than_pytorch_from_itself(recipe: Any) -> Non
     for dtype in ("float32", "float64"):
         run = lockstep(recipe, epochs=2, dtype=dtype)
         assert (run.status, run.diverged_at) == (Status.PASSED, 0), run
-        assert 0 < run.control < 1e-3
+        assert 0 < run.control_distance < 1e-3
         assert run.steps == 2 * recipe.steps_an_epoch
 
 

@@ -142,7 +142,9 @@ def _try(numbers: list[int]) -> dict[int, dict[str, bool]]:
     return {number: dict(try_checks(FAULTS[number])) for number in numbers}
 
 
-def try_checks(fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS) -> Iterator[tuple[str, bool]]:
+def try_checks(
+    fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS
+) -> Iterator[tuple[str, bool]]:
     """Each check that applies to a fault, those of layers in an order, and whether it kills it."""
     framework = fault.framework()
     cases = rows(fault.where.removeprefix("nn."))
