@@ -1,6 +1,7 @@
 """Which modules of the user's have plans: those whose forward does nothing but call modules."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from minifw.plans.composition import only_calls_modules
 
 class Held(nn.Module):
     """What the modules below hold."""
+
+    layers: Any
 
     def __init__(self):
         generator = Generator().manual_seed(0)

@@ -150,6 +150,10 @@ def verify_schedule(
     )
 
 
+def _read_rates(_: Any, optimizer: Any) -> list[float]:
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
 class _Verification:
     def __init__(
         self,
@@ -248,9 +252,7 @@ class _Verification:
     def _with_optimizer(
         self,
         lrs: Sequence[float],
-        read: Callable[[Any, Any], list[float]] = lambda _, optimizer: [
-            float(group["lr"]) for group in optimizer.param_groups
-        ],
+        read: Callable[[Any, Any], list[float]] = _read_rates,
     ) -> Rates:
         schedule, optimizer = self._made_with_optimizer(lrs)
         rates = []
