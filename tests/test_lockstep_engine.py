@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import minifw
-from bench.equivalence.lockstep import Lockstep, lockstep
+from bench.equivalence.lockstep import lockstep
 from bench.faults import replaced
 from bench.faults.activations import ForgetsTheSquare
 from bench.faults.losses import ForgetsTheTwo
@@ -16,6 +16,7 @@ from bench.faults.schedules import Compounds
 from bench.faults.training import without_zero_grad
 from minifw import nn, optim
 from minifw.testing import Status
+from minifw.testing.training import Lockstep
 from reference.frameworks import MINIFW
 from reference.recipes import RECIPES
 
@@ -93,8 +94,8 @@ def test_minifw_never_parts_by_more_than_pytorch_from_itself(recipe: Any) -> Non
 
 def test_what_is_left_of_rounding_is_called_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     # With nothing allowed, the runs part where rounding first differs, and no part is wrong.
-    monkeypatch.setattr("bench.equivalence.lockstep.ALLOWED", 0.0)
-    monkeypatch.setattr("bench.equivalence.lockstep.FLOOR_ULP", 0.0)
+    monkeypatch.setattr("minifw.testing.training.ALLOWED", 0.0)
+    monkeypatch.setattr("minifw.testing.training.FLOOR_ULP", 0.0)
     run: Lockstep = lockstep(RECIPES["dropout-bce"], epochs=2)
     assert run.parted > 0
     assert run.status == Status.PASSED

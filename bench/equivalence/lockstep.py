@@ -20,56 +20,13 @@ from minifw.testing.check import check
 from minifw.testing.comparison import Comparison, Drawn
 from minifw.testing.example import Example
 from minifw.testing.subjects import wrap
+from minifw.testing.training import Lockstep, distances, move_weights, race
 from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe
 from reference.run import Run, prepare
 
 __all__ = ["Lockstep", "lockstep"]
-
-# How much farther the subject may be than the control has been so far: their roundings differ, and
-# where a run is chaotic a factor between two errors is little more than luck.
-ALLOWED = 10.0
-FLOOR_ULP = 4.0
-
-
-@dataclass(frozen=True)
-class Lockstep:
-    """How one run went.
-
-    Attributes:
-        recipe, dtype: what was run, in what.
-        steps: training steps done.
-        apart: distance of the weights at the end, as a share of their tensor's largest entry.
-        control: largest distance of the control, likewise.
-        allowed: what ``apart`` may be for that.
-        parted: the first step, counted from 1, at which the subject was farther from the reference
-            than is allowed; 0 for none.
-        cause: what is to blame; its reason says whether it looks like rounding or like a fault.
-    """
-
-    recipe: str
-    dtype: str
-    steps: int
-    apart: float
-    control: float
-    allowed: float
-    parted: int = 0
-    cause: Verdict | None = None
-
-    @property
-    def status(self) -> Status:
-        """PASSED if the runs never parted, or parted by rounding."""
-        return Status.PASSED if self.cause is None else self.cause.status
-
-    def __str__(self) -> str:
-        where = f"{self.recipe} in {self.dtype}, {self.steps} steps"
-        if self.cause is None:
-            return (
-                f"{where}: {self.apart:.2g} apart at the end; "
-                f"PyTorch from PyTorch moved by one ULP, {self.control:.2g}"
-            )
-        return f"{where}: parted at step {self.parted}: {self.cause.tensor}: {self.cause.reason}"
 
 
 def lockstep(
@@ -92,19 +49,21 @@ def lockstep(
     reference, subject, control = (
         prepare(recipe, side, seed, dtype=torch_dtype) for side in (PYTORCH, framework, PYTORCH)
     )
-    _move(control, seed)
-    eps = torch.finfo(torch_dtype).eps
-    farthest, apart, allowed, done = 0.0, 0.0, 0.0, 0
-    for done, step in enumerate(_steps(reference, epochs or recipe.epochs), start=1):
+    move_weights(_values(control).values(), seed)
+    epochs = epochs or recipe.epochs
+
+    def advance(step: _Step) -> None:
         for run in (reference, subject, control):
             _train(step, run)
-        apart = _distance(subject, reference)
-        farthest = max(farthest, _distance(control, reference))
-        allowed = ALLOWED * farthest + FLOOR_ULP * eps
-        if not apart <= allowed:  # which NaN is not either
-            cause = _blame(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
-            return Lockstep(recipe.name, dtype, done, apart, farthest, allowed, done, cause)
-    return Lockstep(recipe.name, dtype, done, apart, farthest, allowed)
+
+    return race(
+        recipe.name,
+        torch_dtype,
+        _steps(reference, epochs),
+        advance,
+        lambda: (_distance(subject, reference), _distance(control, reference)),
+        lambda parted: _blame(recipe, framework, seed, epochs, torch_dtype, parted),
+    )
 
 
 @dataclass(frozen=True)
@@ -146,25 +105,8 @@ def _values(run: Run) -> dict[str, Tensor]:
     return {name: parameter.data for name, parameter in run.model.named_parameters()}
 
 
-def _move(run: Run, seed: int) -> None:
-    """Move each weight to a neighbor."""
-    generator = torch.Generator().manual_seed(seed)
-    for value in _values(run).values():
-        up = torch.rand(value.shape, generator=generator) < 0.5
-        there = torch.where(up, torch.inf, -torch.inf).to(value)
-        value.copy_(torch.nextafter(value, there))
-
-
-def _distances(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
-    """By tensor, the largest distance as a share of the tensor's largest entry."""
-    return {
-        name: float((ours[name] - there).abs().max() / there.abs().max().clamp(min=1e-30))
-        for name, there in theirs.items()
-    }
-
-
 def _distance(one: Run, other: Run) -> float:
-    return max(_distances(_values(one), _values(other)).values())
+    return max(distances(_values(one), _values(other)).values())
 
 
 def _blame(
@@ -185,7 +127,10 @@ def _blame(
         reason = f"looks like a fault: the learning rates are {rates[0]}, expected {rates[1]}"
         return Verdict("scheduler", Status.FAILED, reason)
     twin.model.load_state_dict(copy.deepcopy(subject.model.state_dict()))
-    twin.optimizer.load_state_dict(copy.deepcopy(subject.optimizer.state_dict()))
+    state = copy.deepcopy(subject.optimizer.state_dict())
+    # A foreign optimizer's state says nothing to PyTorch's, which then goes on with its own.
+    if {"state", "param_groups"} <= {*state}:
+        twin.optimizer.load_state_dict(state)
     calls = _watch(twin)
     step.train(PYTORCH, twin.model, twin.criterion, twin.optimizer)
     for call in calls:
@@ -272,7 +217,7 @@ def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:
         ("optimizer", updated, 8),  # of an update, which is a handful of operations
         ("train_step", _values(subject), 1e4),  # of all sums of a step
     ):
-        for name, share in _distances(values, expected).items():
+        for name, share in distances(values, expected).items():
             if not share <= roundings * eps:
                 reason = f"looks like a fault: {name} is {share:.2g} of its largest entry off"
                 return Verdict(f"{part}, {name}", Status.FAILED, reason)
