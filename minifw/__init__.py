@@ -8,11 +8,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minifw import callbacks, data, metrics, nn, optim
+    from minifw import callbacks, data, metrics, nn, optim, plans
     from minifw.callbacks import EarlyStopping
     from minifw.checkpoint import load, save
     from minifw.metrics import accuracy
-    from minifw.nn.rule import no_grad
+    from minifw.nn.tape import no_grad
     from minifw.run import History
     from minifw.stacking import stack, unstack
     from minifw.training import evaluate, fit, train_step
@@ -21,14 +21,14 @@ __version__ = "0.2.0"
 
 __all__ = [
     "EarlyStopping", "History", "accuracy", "callbacks", "data", "evaluate", "fit", "load",
-    "metrics", "nn", "no_grad", "optim", "save", "stack", "train_step", "unstack",
+    "metrics", "nn", "no_grad", "optim", "plans", "save", "stack", "train_step", "unstack",
 ]  # fmt: skip
 
 # Imported when first used: pytest loads the plugin in minifw.testing, and with it this module, in
 # every run of a project that has minifw installed, and torch takes a second.
 _MODULES = {
     "EarlyStopping": "callbacks", "History": "run", "accuracy": "metrics", "evaluate": "training",
-    "fit": "training", "load": "checkpoint", "no_grad": "nn.rule", "save": "checkpoint",
+    "fit": "training", "load": "checkpoint", "no_grad": "nn.tape", "save": "checkpoint",
     "stack": "stacking", "train_step": "training", "unstack": "stacking",
 }  # fmt: skip
 

@@ -1,8 +1,7 @@
-"""Files of tensors and plain values: safe to load, whole or not there, checked when read.
+"""Files of tensors and plain values: safe to load, never partly written, and checked when read.
 
-A file is in the safetensors format, so that reading it runs no code. Tensors are stored under their
-paths; how they were nested, and all that is no tensor, stands in the header as JSON beside a
-checksum of everything.
+The format is safetensors, so reading a file runs no code. The header holds the nesting and all
+plain values as JSON, and a checksum of everything.
 """
 
 import hashlib
@@ -21,16 +20,16 @@ __all__ = ["load", "save"]
 def save(state: Any, path: str | os.PathLike[str]) -> None:
     """Write a module's weights, or any state, to a file.
 
-    The file appears under its name only when it is complete: whenever the process is killed, what
-    was there before is still there, or the new file is.
+    The file gets its name only when it is complete: if the process is killed, either the old file
+    or the new one is there.
 
     Args:
         state: a module (its ``state_dict()`` is written), or dicts, lists and tuples of tensors,
             numbers, strings and None.
-        path: the file to write, by custom ``*.safetensors``.
+        path: the file to write, usually ``*.safetensors``.
 
     Raises:
-        TypeError: state holds something else.
+        TypeError: state holds a value of another type.
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -49,7 +48,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read what :func:`save` wrote, or a safetensors file of another origin as a dict of tensors.
+    """Read a file of :func:`save`; any other safetensors file gives a dict of tensors.
 
     >>> import tempfile
     >>> import minifw
@@ -59,17 +58,16 @@ def load(path: str | os.PathLike[str]) -> Any:
     ...     model.load_state_dict(minifw.load(f"{folder}/model.safetensors"))
 
     Returns:
-        The state, tensors on the processor and tuples as lists.
+        The state, with tensors on the CPU and lists in place of tuples.
 
     Raises:
-        RuntimeError: the file is damaged, truncated, or in another format, such as pickle, which
-            could run code.
+        RuntimeError: the file is damaged, truncated, or in another format, such as pickle.
         OSError: the file cannot be read.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    with path.open("rb") as opened:  # a missing file or a folder is no damaged one
+    with path.open("rb") as opened:  # raises OSError for a missing file or a folder
         start = opened.read(2)
     try:
         with safe_open(path, framework="pt") as file:
@@ -97,11 +95,11 @@ def load(path: str | os.PathLike[str]) -> Any:
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """``value`` as JSON can hold it; its tensors go to ``tensors``, under their paths."""
+    """Return ``value`` as JSON, and add its tensors to ``tensors`` under their paths."""
     if isinstance(value, Tensor):
         if path in tensors:
             raise ValueError(f"two tensors would be stored as {path!r}; rename one of their keys")
-        # A copy, since the format knows no shared memory.
+        # A copy, since the format has no shared memory.
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
     prefix = f"{path}." if path else ""

@@ -1,7 +1,7 @@
 """The disk data set, batches, folds, and the encoding of inputs and targets."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -9,14 +9,16 @@ from torch import Generator, Tensor
 
 __all__ = ["DISK_RADIUS", "ball_radius", "batches", "disk", "k_fold", "normalize", "one_hot"]
 
+Data = tuple[Tensor, Tensor]  # inputs and targets
+
 
 def ball_radius(dimensions: int) -> float:
     """Radius of the ball about the center of the unit cube that holds half of the cube.
 
-    Up to three dimensions it is that of the ball of volume 1/2. From four on, that ball no longer
-    fits into the cube, and the radius is sqrt(dimensions / 12 - 1 / 126), the median distance of a
-    point from the center up to terms that fall with the dimensions: 50.2 % of the points are
-    inside in four dimensions, 50.1 % in five, and ever closer to 50 % beyond.
+    In up to three dimensions the ball has volume 1/2. In four and more, that ball does not fit into
+    the cube. The radius is then sqrt(dimensions / 12 - 1 / 126), an approximation of the median
+    distance of a point from the center: 50.2 % of the points are inside in four dimensions, 50.1 %
+    in five, and closer to 50 % in more.
 
     Raises:
         ValueError: dimensions is below 1.
@@ -26,7 +28,7 @@ def ball_radius(dimensions: int) -> float:
     half = dimensions / 2
     if dimensions <= 3:
         return float((math.gamma(half + 1) / (2 * math.pi**half)) ** (1 / dimensions))
-    # Mean less skewness: the squared distance has mean d / 12 and cumulants d / 180, d / 3780.
+    # Mean minus skewness: the squared distance has mean d / 12 and cumulants d / 180, d / 3780.
     return math.sqrt(dimensions / 12 - 1 / 126)
 
 
@@ -41,15 +43,15 @@ def disk(
 ) -> tuple[Tensor, Tensor]:
     """Points uniform in the unit cube, labeled by whether they lie in the ball at its center.
 
-    Half of the points lie in it: in two dimensions it is the disk of center (0.5, 0.5) and radius
-    1 / sqrt(2 pi), in others that of :func:`ball_radius`.
+    Half of the points lie in the ball. In two dimensions it is the disk with center (0.5, 0.5) and
+    radius 1 / sqrt(2 pi); :func:`ball_radius` gives the radius in others.
 
     Args:
         n: number of points.
         labels: label outside, label inside, such as (0, 1) or (-1, 1); or "classes", for the class
-            indices 0 and 1 that a cross-entropy takes. Default: (0, 1).
+            indices 0 and 1, the targets of a cross-entropy. Default: (0, 1).
         generator: source of the points. Default: torch's global generator.
-        dimensions: of a point. Default: 2.
+        dimensions: number of coordinates of a point. Default: 2.
 
     Returns:
         Points of shape (n, dimensions) and labels of shape (n, 1), in torch's default dtype;
@@ -76,7 +78,7 @@ def disk(
 def one_hot(classes: Tensor, num_classes: int = -1) -> Tensor:
     """A row of zeros for each class index, with a 1 at the index.
 
-    As :func:`torch.nn.functional.one_hot`, but in torch's default dtype, to be a target.
+    As :func:`torch.nn.functional.one_hot`, but in torch's default dtype, for use as a target.
 
     Args:
         classes: class indices.
@@ -105,7 +107,7 @@ def one_hot(classes: Tensor, num_classes: int = -1) -> Tensor:
 
 
 def normalize(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    """(x - mean) / standard deviation, feature by feature, both of the training part alone.
+    """(x - mean) / standard deviation of each feature, both computed from the training part.
 
     >>> train, test = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0]])
     >>> normalize(train, test)
@@ -113,15 +115,15 @@ def normalize(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
             [ 1.]]), tensor([[0.]]))
 
     Args:
-        train: the part that the statistics are taken from.
-        parts: further ones, to be brought to the same scale.
+        train: the part that mean and standard deviation are computed from.
+        parts: further parts to normalize, such as validation and test.
 
     Shape: each part (samples, \\*), with the same features \\*.
 
     Returns:
         The parts in their order, train first. In train, each feature has mean 0 and standard
-        deviation 1 (dividing by the number of samples); one that is constant there is only moved,
-        not scaled, in all parts.
+        deviation 1 (dividing by the number of samples). A feature that is constant in train is
+        only shifted, not scaled, in all parts.
 
     Raises:
         ValueError: train has no samples, or a part has other features.
@@ -129,7 +131,7 @@ def normalize(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
     Source: report 003.
     """
     if not len(train):
-        raise ValueError("expected at least one training sample to take statistics from, got none")
+        raise ValueError("expected at least one training sample to normalize by, got none")
     for part in parts:
         if part.shape[1:] != train.shape[1:]:
             raise ValueError(
@@ -137,63 +139,67 @@ def normalize(train: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
                 f"got {list(part.shape[1:])}"
             )
     deviation, mean = torch.std_mean(train, 0, correction=0)
-    # By its range: rounding gives a constant a small deviation, which would blow it up.
+    # Compare the range: rounding gives a constant a small deviation, and division would magnify it.
     deviation = deviation.masked_fill(train.amin(0) == train.amax(0), 1.0)
     return tuple((part - mean) / deviation for part in (train, *parts))
 
 
-def _length(data: tuple[Tensor, Tensor]) -> int:
-    """The number of samples, once there are as many targets as inputs."""
+def _length(data: Data) -> int:
+    """Return the number of samples, after checking that there are as many targets as inputs."""
     inputs, targets = data
     if len(inputs) != len(targets):
         raise ValueError(f"expected as many targets as inputs ({len(inputs)}), got {len(targets)}")
     return len(inputs)
 
 
-def batches(
-    data: tuple[Tensor, Tensor],
-    batch_size: int,
-    generator: Generator | Sequence[Generator] | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Split inputs and targets into shuffled batches; every sample comes once.
+def shuffle(data: Data, generator: Generator | None = None) -> Data:
+    """Return inputs and targets in a random order.
+
+    Args:
+        data: inputs and targets, of the same length.
+        generator: source of the order. Default: torch's global generator.
+
+    Raises:
+        ValueError: the lengths differ, or there are no samples.
+    """
+    if not _length(data):
+        raise ValueError("expected at least one sample, got an empty data set")
+    order = torch.randperm(_length(data), generator=generator).to(data[0].device)
+    return data[0][order], data[1][order]
+
+
+def split(data: Data, batch_size: int, dim: int = 0) -> Iterator[Data]:
+    """Split inputs and targets into batches along a dimension.
 
     Args:
         data: inputs and targets, of the same length.
         batch_size: samples a batch; the last batch may be shorter.
-        generator: source of the order. Default: torch's global generator. One generator a member
-            says that the data are those of a stack, (members, samples, \\*), each in its own order.
+        dim: the dimension of the samples. Default: 0.
 
     Raises:
-        ValueError: the lengths differ, there are no samples, batch_size is below 1, or there are
-            not as many generators as members.
+        ValueError: batch_size is below 1.
     """
-    inputs, targets = data
-    dim = int(isinstance(generator, Sequence))  # of the samples
-    if not _length(data) or not inputs.shape[dim]:
-        raise ValueError("expected at least one sample, got an empty data set")
     if batch_size < 1:
         raise ValueError(f"expected a batch_size of at least 1, got {batch_size}")
-    if isinstance(generator, Sequence):
-        if len(generator) != len(inputs):
-            raise ValueError(
-                f"expected a generator for each of {len(inputs)} members, got {len(generator)}"
-            )
-        orders = [torch.randperm(inputs.shape[1], generator=of_member) for of_member in generator]
-        places: tuple[Tensor, ...] = torch.arange(len(inputs)).unsqueeze(1), torch.stack(orders)
-    else:
-        places = (torch.randperm(len(inputs), generator=generator),)
-    place = tuple(index.to(inputs.device) for index in places)
-    yield from zip(
-        torch.split(inputs[place], batch_size, dim),
-        torch.split(targets[place], batch_size, dim),
-        strict=True,
-    )
+    return zip(*(torch.split(part, batch_size, dim) for part in data), strict=True)
 
 
-def k_fold(
-    data: tuple[Tensor, Tensor], k: int, generator: Generator | None = None
-) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
-    """Split inputs and targets k times into a training and a validation part.
+def batches(data: Data, batch_size: int, generator: Generator | None = None) -> Iterator[Data]:
+    """Split inputs and targets into shuffled batches that hold every sample once.
+
+    Args:
+        data: inputs and targets, of the same length.
+        batch_size: samples a batch; the last batch may be shorter.
+        generator: source of the order. Default: torch's global generator.
+
+    Raises:
+        ValueError: the lengths differ, there are no samples, or batch_size is below 1.
+    """
+    return split(shuffle(data, generator), batch_size)
+
+
+def k_fold(data: Data, k: int, generator: Generator | None = None) -> Iterator[tuple[Data, Data]]:
+    """Split inputs and targets k times into a training part and a validation part.
 
     >>> [(len(train[0]), len(validation[0])) for train, validation in k_fold(disk(10), 3)]
     [(6, 4), (7, 3), (7, 3)]
@@ -204,17 +210,17 @@ def k_fold(
         generator: source of the folds. Default: torch's global generator.
 
     Yields:
-        Training and validation part, each inputs and targets; every sample is in the validation
-        part once, and in the training part the other k - 1 times.
+        Training and validation part, each inputs and targets. Every sample is in the validation
+        part once and in the training part k - 1 times.
 
     Raises:
         ValueError: the lengths differ, or k is not from 2 to the number of samples.
 
     Source: report 004 (cross-validation).
     """
-    inputs, targets = data
     if not 2 <= k <= _length(data):
-        raise ValueError(f"expected a k from 2 to the number of samples, {len(inputs)}, got {k}")
+        raise ValueError(f"expected a k from 2 to the number of samples, {len(data[0])}, got {k}")
+    inputs, targets = data
     folds = torch.randperm(len(inputs), generator=generator).to(inputs.device).tensor_split(k)
     for index, fold in enumerate(folds):
         rest = torch.cat(folds[:index] + folds[index + 1 :])

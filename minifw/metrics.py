@@ -10,7 +10,7 @@ Metric = Callable[[Tensor, Tensor], float]
 
 
 def _right(output: Tensor, target: Tensor, threshold: float | None) -> Tensor:
-    """Whether each sample is predicted as its target says."""
+    """Return whether each prediction is right."""
     if threshold is not None:
         return (output > threshold) == (target > threshold)
     if target.is_floating_point():
@@ -19,11 +19,12 @@ def _right(output: Tensor, target: Tensor, threshold: float | None) -> Tensor:
 
 
 def accuracy(threshold: float | None = None) -> Metric:
-    """A metric: the share of outputs that are right, in [0, 1].
+    """Return a metric: the fraction of right predictions.
 
     Args:
-        threshold: right is an output on its target's side of it. Default: none; then right is a
-            largest output at the target's class, given by its index or by its probabilities.
+        threshold: an output is right if it and its target are on the same side of the threshold.
+            Default: none. Then a sample is right if its largest output is that of the target's
+            class, given as an index or by probabilities.
 
     Shape: with a threshold, output and target (\\*); without, output (n, classes) and target (n)
         of int64 or (n, classes).
@@ -32,7 +33,7 @@ def accuracy(threshold: float | None = None) -> Metric:
 
 
 def errors(threshold: float | None = None) -> Metric:
-    """A metric: the number of outputs that are wrong; arguments and shapes of :func:`accuracy`.
+    """Return a metric: the number of wrong predictions; arguments as :func:`accuracy`.
 
     Source: reports 001 and 003 (compute_nb_errors).
     """

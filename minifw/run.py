@@ -1,7 +1,7 @@
-"""Run: all that a training run consists of, so that it can be stopped, saved and gone on with."""
+"""Run: the state of a training run, so that it can be stopped, saved and resumed; its callbacks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,37 @@ from minifw.checkpoint import load, save
 if TYPE_CHECKING:
     import pandas
 
-    from minifw.callbacks import Callback
+__all__ = ["Callback", "History", "Run"]
 
-__all__ = ["History", "Run"]
+
+class Callback:
+    """Base class of the callbacks that ``fit`` calls; a subclass overrides what it needs."""
+
+    def on_train_begin(self, run: "Run") -> None:
+        """Called before the first epoch, and before a checkpoint is read."""
+
+    def on_step_end(self, run: "Run") -> None:
+        """Called after every step of the optimizer; the epoch's "seconds" include its time."""
+
+    def on_epoch_end(self, run: "Run") -> None:
+        """Called after every epoch, with its row in ``run.history`` and the schedule stepped."""
+
+    def on_train_end(self, run: "Run") -> None:
+        """Called at the end of a run, also after an error or an interrupt."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state that a checkpoint saves."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore the state from a checkpoint."""
 
 
 class History(list[dict[str, Any]]):
-    """The rows of a run, one an epoch; of a stack, with a list of one value a member."""
+    """The rows of a run, one an epoch. In a stack's, some values are lists, one entry a member."""
 
     def member(self, member: int, epochs: int | None = None) -> "History":
-        """The rows of one member of a stack, all or as many as given."""
+        """Return the rows of one member of a stack, up to ``epochs``. Default: all."""
         return History(
             {
                 name: value[member] if isinstance(value, list) else value
@@ -32,13 +53,13 @@ class History(list[dict[str, Any]]):
         )
 
     def to_frame(self) -> "pandas.DataFrame":
-        """The rows as a pandas DataFrame, a column a key."""
+        """Return the rows as a pandas DataFrame with a column for each key."""
         import pandas
 
         return pandas.DataFrame(list(self))
 
     def latest(self, column: str) -> Any:
-        """The value of ``column`` in the last row.
+        """Return the value of ``column`` in the last row.
 
         Raises:
             ValueError: there is no such column.
@@ -54,35 +75,36 @@ class History(list[dict[str, Any]]):
 
 @dataclass
 class Run:
-    """What callbacks are told of a run; they may set ``stop``.
+    """The state of a training run, as callbacks see it; they may set ``stop``.
 
     Attributes:
-        model: what is trained.
-        optimizer: by what.
-        scheduler: of its learning rate; None for none.
-        generator: source of the batch order, or one a member; None for torch's global generator.
-        callbacks: those of the run.
-        epochs: passes over the data, if nothing stops it before.
+        model: the model that is trained.
+        optimizer: the optimizer that changes it.
+        scheduler: the schedule of the learning rate, or None.
+        generator: source of the batch order, a list of one a member for a stack; None for torch's
+            global generator.
+        callbacks: the callbacks of the run.
+        epochs: passes over the data, unless the run stops earlier.
         history: the rows so far.
-        done: passes over the data so far, the present one in part.
-        stop: whether to end after the present epoch.
+        done: passes over the data so far, with a fraction for the current one.
+        stop: whether to end after the current epoch.
     """
 
     model: Any
     optimizer: Any
     scheduler: Any
     generator: Generator | Sequence[Generator] | None
-    callbacks: Sequence["Callback"]
+    callbacks: Sequence[Callback]
     epochs: int
     history: History = field(default_factory=History)
     done: float = 0.0
     stop: bool = False
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything on which the rest of the run depends: see :func:`minifw.save`.
+        """Write the state of the run to a file, by :func:`minifw.save`.
 
-        That is the state of model, optimizer, schedule and callbacks, the history, and the random
-        generators: torch's global ones, the run's, and those that modules hold as attributes.
+        The file holds the state of model, optimizer, schedule and callbacks, the history, and the
+        random generators: torch's global ones, the run's, and those in attributes of modules.
         """
         state = {
             "parts": self._parts(),
@@ -96,10 +118,10 @@ class Run:
         save(state, path)
 
     def resume(self, path: str | os.PathLike[str]) -> None:
-        """Go on from what :meth:`save` wrote.
+        """Restore the state that :meth:`save` wrote.
 
         Raises:
-            ValueError: it was written by a run of other parts.
+            ValueError: a run with other parts wrote the file.
             RuntimeError, OSError: as :func:`minifw.load`, and as ``load_state_dict`` of the model.
         """
         state = load(path)
@@ -124,16 +146,14 @@ class Run:
         return [self.model, self.optimizer, *schedulers, *callbacks]
 
     def _generators(self) -> list[Generator]:
-        """Each once: a module may draw from the generator of the run."""
-        held = [value for module in self.model.modules() for value in vars(module).values()]
-        found: dict[int, Generator] = {}
-        for value in [self.generator, *held]:
-            for one in value if isinstance(value, Sequence) else [value]:
-                if isinstance(one, Generator):
-                    found[id(one)] = one
-        return list(found.values())
+        """Return each generator once, although a module may share that of the run."""
+        values = [self.generator]
+        values += [value for module in self.model.modules() for value in vars(module).values()]
+        lists = [value if isinstance(value, Sequence) else [value] for value in values]
+        # dict.fromkeys: in order, each once.
+        return list(dict.fromkeys(g for each in lists for g in each if isinstance(g, Generator)))
 
     def _parts(self) -> list[str]:
-        """The kinds of what :meth:`save` writes, in order."""
+        """Return the class names of the parts that :meth:`save` writes, in order."""
         parts = self._stateful() + self._generators()
         return [type(part).__name__ for part in parts]

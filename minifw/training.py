@@ -1,4 +1,4 @@
-"""Training: one step, whole runs, and their measures."""
+"""Training: a step, an evaluation, a whole run."""
 
 import contextlib
 import os
@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from minifw.callbacks import Callback, ProgressBar
-from minifw.data import batches
+from minifw.callbacks import ProgressBar
+from minifw.data import Data, split
+from minifw.layout import layout_of
 from minifw.metrics import Metric
-from minifw.nn.rule import no_grad
+from minifw.nn.tape import no_grad
 from minifw.plans import differentiate
-from minifw.run import History, Run
+from minifw.protocols import Criterion, Model, Optimizer, Scheduler
+from minifw.run import Callback, History, Run
 
 __all__ = ["evaluate", "fit", "train_step"]
 
-Data = tuple[Tensor, Tensor]
-
 
 def train_step(
-    model: Any,
-    criterion: Any,
-    optimizer: Any,
+    model: Model,
+    criterion: Criterion,
+    optimizer: Optimizer,
     input: Tensor,
     target: Tensor,
     micro_batch_size: int | None = None,
@@ -34,27 +34,22 @@ def train_step(
     """Change ``model`` by the gradient of one batch; return the loss before the change.
 
     Args:
-        model, criterion, optimizer: what to train, by what, and how.
+        model, criterion, optimizer: the model to train, its loss and its optimizer.
         input, target: the batch.
-        micro_batch_size: samples to go forward and back with at a time. Their gradients add up to
-            that of the whole batch, and only their share of what a backward pass needs is kept in
-            memory. A loss is taken for a mean over samples, unless its ``reduction`` is "sum"; one
-            with another denominator (weights of classes, targets to ignore) has to be a sum.
-            Default: all.
+        micro_batch_size: samples in each forward and backward pass. The gradients add up to that of
+            the whole batch, and a backward pass keeps only its own samples in memory. The loss must
+            be a mean over samples, or have ``reduction`` "sum": a loss with another denominator
+            (class weights, ignored targets) must be a sum. Default: all samples.
     """
     optimizer.zero_grad()
     if micro_batch_size is None:
         loss = differentiate(model, criterion, input, target)
     else:
         losses = []
-        dim = _samples_dim(model)
-        for part, part_target in zip(
-            torch.split(input, micro_batch_size, dim),
-            torch.split(target, micro_batch_size, dim),
-            strict=True,
-        ):
-            # Not 1 / parts: the last one may be shorter.
-            is_sum = getattr(criterion, "reduction", "mean") == "sum"
+        dim = layout_of(model).dim
+        is_sum = getattr(criterion, "reduction", "mean") == "sum"
+        for part, part_target in split((input, target), micro_batch_size, dim):
+            # Not 1 / number of parts: the last part may be shorter.
             share = 1.0 if is_sum else part.shape[dim] / input.shape[dim]
             part_loss = criterion(model(part), part_target)
             grad_loss = torch.full_like(part_loss, share)
@@ -65,52 +60,46 @@ def train_step(
     return loss
 
 
-def _samples_dim(model: Any) -> int:
-    """The dimension of the samples: that of the members of a stack comes before it."""
-    return int(getattr(model, "members", None) is not None)
-
-
 def evaluate(
-    model: Any,
+    model: Model,
     data: Data,
     metrics: Mapping[str, Metric],
     no_grad: Callable[[], contextlib.AbstractContextManager[None]] = no_grad,
-    criterion: Any = None,
+    criterion: Criterion | None = None,
 ) -> dict[str, Any]:
-    """Return each metric of ``model`` on ``data``, in evaluation mode; the mode is put back.
+    """Return each metric of ``model`` on ``data`` in evaluation mode, and restore the mode.
 
     Args:
-        model: what to measure; of a stack, each metric is a list of one value a member.
+        model: the model to measure.
         data: inputs and targets.
-        metrics: by name, functions of outputs and targets.
-        no_grad: of minifw, or of another framework. Default: minifw's.
+        metrics: functions of outputs and targets, by name.
+        no_grad: the context of minifw, or of another framework. Default: minifw's.
         criterion: a loss to measure too, as "loss". Default: none.
     """
     inputs, targets = data
-    mode = model.training
+    mode, layout = model.training, layout_of(model)
     model.eval()
     try:
         with no_grad():
             outputs = model(inputs)
             measured = {} if criterion is None else {"loss": criterion(outputs, targets).tolist()}
             for name, metric in metrics.items():
-                each = zip(outputs, targets, strict=True) if _samples_dim(model) else None
-                measured[name] = [metric(*of) for of in each] if each else metric(outputs, targets)
+                measured[name] = layout.measure(metric, outputs, targets)
             return measured
     finally:
         model.train(mode)
 
 
 def fit(
-    model: Any,
-    criterion: Any,
-    optimizer: Any,
+    model: Model,
+    criterion: Criterion,
+    optimizer: Optimizer,
     data: Data,
     *,
     epochs: int,
     batch_size: int,
     accumulate: int = 1,
-    scheduler: Any = None,
+    scheduler: Scheduler | None = None,
     scheduler_monitor: str | None = None,
     validation_data: Data | None = None,
     metrics: Mapping[str, Metric] | None = None,
@@ -123,43 +112,39 @@ def fit(
 ) -> History:
     """Train ``model`` on shuffled batches and return its history.
 
-    A stack (:func:`minifw.stack`) is trained by the stack of a criterion, on data (members,
-    samples, \\*) and with a generator a member; each member goes as it would have gone alone. What
-    depends on the member is a list of one value a member in the history.
+    For many models at once see :func:`minifw.stack`.
 
     Args:
-        model, criterion, optimizer: what to train, by what, and how.
+        model, criterion, optimizer: the model to train, its loss and its optimizer.
         data: inputs and targets.
         epochs: passes over the data.
         batch_size: samples a batch; the last batch of an epoch may be shorter.
-        accumulate: batches a step: a step is as on one batch of ``accumulate * batch_size``, but
-            takes the memory of one (see :func:`train_step`). Default: 1.
-        scheduler: its ``step()`` is called after every epoch. Default: none.
-        scheduler_monitor: column of the history to call ``scheduler.step(value)`` with, as
-            :class:`~minifw.optim.lr_scheduler.ReduceLROnPlateau` needs it. Default: none.
-        validation_data: inputs and targets to measure on beside the training data. Default: none.
-        metrics: by name, functions of outputs and targets. Default: none.
+        accumulate: batches a step. A step is that of one batch of ``accumulate * batch_size``, with
+            the memory of a batch of ``batch_size`` (see :func:`train_step`). Default: 1.
+        scheduler: schedule whose ``step()`` is called after every epoch. Default: none.
+        scheduler_monitor: column of the history to call ``scheduler.step(value)`` with, for
+            :class:`~minifw.optim.lr_scheduler.ReduceLROnPlateau`. Default: none.
+        validation_data: further inputs and targets to measure on. Default: none.
+        metrics: functions of outputs and targets, by name. Default: none.
         callbacks: such as :class:`~minifw.callbacks.EarlyStopping`. Default: none.
-        checkpoint: a file that the run is written to after every epoch, and goes on from if it is
-            there: killed and called again, it ends bit for bit where it would have ended. Model,
-            optimizer and the like are to be made as they were the first time. Default: none.
-        generator: source of the batch order, or for a stack one a member. Default: torch's global
-            generator.
-        progress: whether to draw a progress bar, if the standard error stream is a terminal.
-            Default: once the run has taken two seconds.
-        train_step, no_grad: another framework that shares the surface passes its own. Default:
-            minifw's.
+        checkpoint: file to save the run to after every epoch. If it exists, the run resumes from
+            it: a run that was killed ends bit for bit as if it had not been. Pass the same
+            arguments as the first time. Default: none.
+        generator: source of the batch order. Default: torch's global generator.
+        progress: True draws a progress bar at once, False never; only on a terminal. Default: after
+            two seconds.
+        train_step, no_grad: those of another framework with the same surface. Default: minifw's.
 
     Returns:
-        A row an epoch, with "epoch" from 1, "seconds" that its training steps took, "loss" averaged
-        over the samples as they were trained on, "validation_loss" if there are validation data,
-        "train_NAME" and "validation_NAME" for each metric.
+        A row an epoch, with "epoch" from 1, "seconds" of its training steps, "loss" averaged over
+        the samples during training, "validation_loss" with validation data, and "train_NAME" and
+        "validation_NAME" for each metric.
 
     Raises:
-        ValueError: epochs, batch_size or accumulate below 1; data that
-            :func:`minifw.data.batches` refuses; a column to monitor that the history has not; a
-            checkpoint of another run; a stack whose criterion is no stack of as many members, that
-            has not a generator for each, or whose one learning rate is to follow a value a member.
+        ValueError: epochs, batch_size or accumulate is below 1; :func:`minifw.data.batches` refuses
+            the data; the history has no column to monitor; the checkpoint is of another run; model
+            and criterion are not both stacks of one size, or one is trained with other arguments
+            than :func:`minifw.stack` names.
         RuntimeError: the checkpoint is damaged.
     """
     if epochs < 1:
@@ -168,18 +153,13 @@ def fit(
         raise ValueError(f"expected to accumulate at least 1 batch a step, got {accumulate}")
     options = {} if accumulate == 1 else {"micro_batch_size": batch_size}
     metrics = metrics or {}
-    members, of_criterion = (getattr(part, "members", None) for part in (model, criterion))
-    if members != of_criterion:
+    layout = layout_of(model)
+    if layout_of(criterion) != layout:
         raise ValueError(
-            f"expected a criterion of {members} members, as the model, got {of_criterion}; stack "
-            "it too: minifw.stack([criterion] * n)"
+            f"expected a criterion that is {layout}, as the model, got {layout_of(criterion)}; "
+            "stack both or none: minifw.stack([criterion] * n)"
         )
-    if members and (scheduler_monitor or not isinstance(generator, Sequence)):
-        raise ValueError(
-            "expected a generator for each member of the stack, and a scheduler that needs no "
-            f"value to monitor, got {generator} and {scheduler_monitor}"
-        )
-    dim = _samples_dim(model)
+    layout.check(generator, scheduler_monitor, callbacks)
     callbacks = list(callbacks)
     run = Run(model, optimizer, scheduler, generator, callbacks, epochs)
     if progress is not False and sys.stderr.isatty():
@@ -193,15 +173,15 @@ def fit(
         while len(run.history) < epochs and not run.stop:
             losses, sizes = [], []
             start = time.perf_counter()
-            for input, target in batches(data, batch_size * accumulate, generator):
+            for input, target in layout.batches(data, batch_size * accumulate, generator):
                 losses.append(train_step(model, criterion, optimizer, input, target, **options))
-                sizes.append(input.shape[dim])
-                run.done += sizes[-1] / data[0].shape[dim]
+                sizes.append(input.shape[layout.dim])
+                run.done += sizes[-1] / data[0].shape[layout.dim]
                 for callback in callbacks:
                     callback.on_step_end(run)
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
             loss = (weights @ torch.stack(losses).cpu().double()).tolist()
-            seconds = time.perf_counter() - start  # a device has finished once its losses are read
+            seconds = time.perf_counter() - start  # reading the losses waits for the device
             row = {"epoch": len(run.history) + 1, "seconds": seconds, "loss": loss}
             if metrics:
                 measured = evaluate(model, data, metrics, no_grad)

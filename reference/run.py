@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw import EarlyStopping, History, accuracy, evaluate, fit, nn, optim, stack, unstack
-from minifw.callbacks import Callback
+from minifw.run import Callback
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
@@ -219,7 +219,9 @@ def fit_stacked(
     optimizer = recipe.optimizer(optim, model.parameters())
     train = _stack_data([run.train for run in runs])
     validation = [run.test if recipe.patience is None else run.validation for run in runs]
-    stopping = [] if recipe.patience is None else [EarlyStopping(patience=recipe.patience)]
+    stopping = []
+    if recipe.patience is not None:
+        stopping = [stack([EarlyStopping(patience=recipe.patience)] * len(runs))]
     history = fit(
         model,
         stack([run.criterion for run in runs]),

@@ -18,8 +18,7 @@ from torch import Generator, Tensor
 
 import minifw
 from minifw import EarlyStopping, data, nn
-from minifw.callbacks import Callback
-from minifw.run import Run
+from minifw.run import Callback, Run
 from reference.frameworks import FRAMEWORKS, Framework
 
 

@@ -61,6 +61,7 @@ def main(*arguments):
     )
 
 
+@pytest.mark.cluster
 def test_a_cluster_that_loses_a_worker_gives_the_table_of_one_process(tmp_path, capsys):
     alone, folder = tmp_path / "alone", tmp_path / "cluster"
     with ExitStack() as running:
@@ -87,6 +88,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_table_of_one_process(tmp_path, 
     assert (folder / curves).read_bytes() == (alone / curves).read_bytes()
 
 
+@pytest.mark.cluster
 def test_a_cluster_without_workers_is_one_line(tmp_path):
     with (
         scheduler(tmp_path) as address,
@@ -97,6 +99,7 @@ def test_a_cluster_without_workers_is_one_line(tmp_path):
     assert f"dask worker {address}" in err
 
 
+@pytest.mark.cluster
 def test_an_address_where_nobody_answers_is_one_line(tmp_path):
     with main("--scheduler", "tcp://127.0.0.1:1", "--output-dir", tmp_path) as run:
         out, err = run.communicate()

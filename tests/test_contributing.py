@@ -63,9 +63,8 @@ def test_the_new_layer_with_the_mistake_that_it_suggests_is_found_wrong(newcomer
     assert "--example" in verdict.stdout
 
 
-def test_what_runs_before_a_commit_is_what_ci_runs():
-    hooks = re.findall(
-        r"entry: (\S+(?: (?!-)\S+)?)", (ROOT / ".pre-commit-config.yaml").read_text()
-    )
-    linters = (ROOT / ".ci" / "run").read_text().partition("== linters")[2].partition("\necho")[0]
-    assert hooks == re.findall(r"^(\.venv/bin/(?!pip)\S+(?: (?!-)\w+)?)", linters, re.MULTILINE)
+def test_ci_runs_the_hooks_which_name_no_environment():
+    hooks = re.findall(r"entry: (\S+)", (ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
+    assert {"codespell", "ruff", "mypy", "trailing-whitespace-fixer"} <= set(hooks)
+    assert [] == [hook for hook in hooks if "/" in hook]
+    assert "pre-commit run --all-files" in (ROOT / ".ci" / "run").read_text("utf-8")

@@ -525,6 +525,13 @@ def epsilon_beside_a_variance():
     return {"tensor": "output", "actual": a, "expected": e, "bound": 1e-12}
 
 
+@says("The output is off in one direction")
+def epsilon_seen_in_large_entries_alone():
+    variance = X.square() + 0.1
+    a, e = (variance + 1e-6).rsqrt(), variance.rsqrt()
+    return {"tensor": "output", "actual": a, "expected": e, "bound": 2e-7}
+
+
 @says("looks computed in float32 inside")
 def float32_inside():
     return of_function(torch.tanh, lambda e, g, y: e.float().double(), X, g=G, bound=1e-12)
@@ -598,14 +605,15 @@ def test_says_the_same_of_strided_tensors(words: str, mistake: Mistake) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(210))
 def test_says_nothing_of_random_errors(seed: int, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=dtype)
 
-    shape = [(4,), (5,), (3, 4), (4, 4), (2, 3, 4), (2, 2, 3, 3)][seed % 6]
+    shapes = [(1,), (2,), (5,), (1, 1), (3, 4), (4, 4), (2, 1), (2, 3, 4), (2, 2, 3, 3), (3, 3, 1)]
+    shape = shapes[seed % len(shapes)]
     x, g, e = draw(*shape), draw(*shape), draw(*shape)
     # Errors of every size, in all entries or, of every third, in about half of them.
     error = draw(*shape) * 10.0 ** (seed % 3 - 1)
@@ -646,7 +654,7 @@ def odd_tensors() -> list[Tensor]:
 def test_raises_nothing(index: int) -> None:
     actual, others = odd_tensors()[index], odd_tensors()
     for expected in others:
-        for other in others:
+        for other in others[index % 3 :: 3]:
             for name in ("input.0.grad", "output"):
                 said = _diagnose(
                     name, actual, expected, [other, expected], [other], other, 0.0, other

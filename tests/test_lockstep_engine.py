@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import minifw
-from bench.equivalence.lockstep import Lockstep, lockstep
+from bench.equivalence.lockstep import lockstep
 from bench.faults import replaced
 from bench.faults.activations import ForgetsTheSquare
 from bench.faults.losses import ForgetsTheTwo
@@ -16,6 +16,7 @@ from bench.faults.schedules import Compounds
 from bench.faults.training import without_zero_grad
 from minifw import nn, optim
 from minifw.testing import Status
+from minifw.testing.training import Lockstep
 from reference.frameworks import MINIFW
 from reference.recipes import RECIPES
 
@@ -74,29 +75,29 @@ def test_the_first_step_and_the_part_to_blame_are_named(wrong: Any) -> None:
     if part == "scheduler":
         recipe = replace(recipe, lr_lambda=lambda epoch: 0.5**epoch)
     run = lockstep(recipe, framework, epochs=3)
-    assert (run.status, run.diverged_at) == (Status.FAILED, step), run
+    assert (run.status, run.parted) == (Status.FAILED, step), run
     assert run.cause is not None
     assert run.cause.tensor == part
     assert run.cause.reason.startswith("looks like a fault")
     assert reason in run.cause.reason
-    assert f"diverged at step {step}: {part}" in str(run)
+    assert f"parted at step {step}: {part}" in str(run)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_minifw_never_parts_by_more_than_pytorch_from_itself(recipe: Any) -> None:
     for dtype in ("float32", "float64"):
         run = lockstep(recipe, epochs=2, dtype=dtype)
-        assert (run.status, run.diverged_at) == (Status.PASSED, 0), run
+        assert (run.status, run.parted) == (Status.PASSED, 0), run
         assert 0 < run.control < 1e-3
         assert run.steps == 2 * recipe.steps_an_epoch
 
 
 def test_what_is_left_of_rounding_is_called_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     # With nothing allowed, the runs part where rounding first differs, and no part is wrong.
-    monkeypatch.setattr("bench.equivalence.lockstep.ALLOWED", 0.0)
-    monkeypatch.setattr("bench.equivalence.lockstep.FLOOR_ULP", 0.0)
+    monkeypatch.setattr("minifw.testing.training.ALLOWED", 0.0)
+    monkeypatch.setattr("minifw.testing.training.FLOOR_ULP", 0.0)
     run: Lockstep = lockstep(RECIPES["dropout-bce"], epochs=2)
-    assert run.diverged_at > 0
+    assert run.parted > 0
     assert run.status == Status.PASSED
     assert "looks like rounding" in str(run)
 

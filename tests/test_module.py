@@ -339,3 +339,13 @@ def test_what_a_subclass_defines_last_runs() -> None:
     x = torch.ones(1, 2)
     assert torch.equal(x.tanh(), doubled(x))
     assert torch.equal(3 * x, Tripled(2, 2)(x))
+
+
+@pytest.mark.parametrize("framework", [nn, torch.nn], ids=["minifw", "torch"])
+def test_a_deleted_buffer_is_gone_and_the_others_stay(framework: Any) -> None:
+    norm = framework.BatchNorm1d(3)
+    del norm.running_mean
+    rest = ["running_var", "num_batches_tracked"]
+    assert rest == [name for name, _ in norm.named_buffers()]
+    assert ["weight", "bias", *rest] == list(norm.state_dict())
+    assert torch.float64 == norm.to(torch.float64).running_var.dtype

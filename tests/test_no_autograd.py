@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 import minifw
 from bench import ROOT
 from bench.equivalence.certificate import (
+    Certificate,
     Watch,
     certify,
     findings,
@@ -141,7 +142,9 @@ def test_the_certificate_holds_and_names_the_operations() -> None:
     ids=str,
 )
 def test_the_certificate_does_not_hold_if_anything_was_found(found: dict[str, Any]) -> None:
-    assert not dataclasses.replace(certify(), **found).holds
+    nothing = Certificate(1, {}, {"aten.addmm.default": 1}, (), (), (), ())
+    assert nothing.holds
+    assert not dataclasses.replace(nothing, **found).holds
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

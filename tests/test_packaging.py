@@ -9,34 +9,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from scratch_project import write_project
 
 import minifw
 
 ROOT = Path(__file__).parents[1]
-PROJECT = """
-import bench, reference, minifw, torch
-from minifw import nn
-
-class Cube(nn.Module):
-    def rule(self, input):
-        return input**3, lambda grad_output: grad_output * 3 * input**2
-
-class Wrong(nn.Module):
-    def rule(self, input):
-        return input**3, lambda grad_output: grad_output * 2 * input**2
-
-class Reference(torch.nn.Module):
-    def forward(self, input):
-        return input**3
-
-def test_right(verify_backward):
-    assert "site-packages" in minifw.__file__
-    assert bench.OURS and reference.OURS
-    verify_backward(Cube, Reference, ["4,3"], dtypes=["float64"], max_examples=5)
-
-def test_wrong(verify_backward):
-    verify_backward(Wrong, Reference, ["4,3"], dtypes=["float64"], max_examples=5)
-"""
+pytestmark = pytest.mark.wheel
 
 
 def _pip(*arguments):
@@ -73,11 +51,7 @@ def test_a_wheel_in_an_empty_environment_verifies_a_layer_of_a_project_elsewhere
     (site,) = (tmp_path / "environment" / "lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     project = tmp_path / "project"
-    project.mkdir()
-    (project / "test_cube.py").write_text(PROJECT)
-    for package in ("bench", "reference"):  # of its own
-        (project / package).mkdir()
-        (project / package / "__init__.py").write_text("OURS = True")
+    write_project(project)
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=project,

@@ -3,6 +3,7 @@
 import copy
 import gc
 import weakref
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Generator
 
 import minifw
 from minifw import nn, optim
-from minifw.plans import plan
+from minifw.plans import disabled, plan
 
 
 class Net(nn.Module):
@@ -68,11 +69,10 @@ def train(make, criterion, steps=7, members=0, classes=None, **options):
     return seen, model
 
 
-def compare(monkeypatch, *args, **options):
+def compare(*args, **options):
     planned, model = train(*args, **options)
     assert any(found._calls for found in model._plans)
-    with monkeypatch.context() as patch:
-        patch.setattr(plan, "MOST", 0)
+    with disabled():
         by_the_rules, other = train(*args, **options)
     assert not other._plans
     for step, (here, there) in enumerate(zip(planned, by_the_rules, strict=True)):
@@ -82,37 +82,37 @@ def compare(monkeypatch, *args, **options):
 
 
 @pytest.mark.parametrize("make", PLANNED.values(), ids=PLANNED)
-def test_steps_of_a_plan_are_those_by_the_rules(make, monkeypatch):
-    model = compare(monkeypatch, make, nn.MSELoss(), momentum=0.9)
+def test_steps_of_a_plan_are_those_by_the_rules(make):
+    model = compare(make, nn.MSELoss(), momentum=0.9)
     assert len(model._plans) == 2, "one for each batch size"
 
 
 @pytest.mark.parametrize("criterion", LOSSES.values(), ids=LOSSES)
-def test_of_every_loss(criterion, monkeypatch):
-    compare(monkeypatch, PLANNED["relu"], criterion())
+def test_captured_steps_of_every_loss(criterion):
+    compare(PLANNED["relu"], criterion())
 
 
 @pytest.mark.parametrize("criterion", OF_CLASSES.values(), ids=OF_CLASSES)
-def test_of_losses_of_classes(criterion, monkeypatch):
-    compare(monkeypatch, PLANNED["relu"], criterion(), classes=torch.long)
+def test_captured_steps_of_losses_of_classes(criterion):
+    compare(PLANNED["relu"], criterion(), classes=torch.long)
 
 
-def test_of_classes_in_bytes(monkeypatch):
-    compare(monkeypatch, PLANNED["relu"], nn.CrossEntropyLoss(), classes=torch.uint8)
+def test_captured_steps_of_classes_in_bytes():
+    compare(PLANNED["relu"], nn.CrossEntropyLoss(), classes=torch.uint8)
 
 
-def test_of_binary_cross_entropy(monkeypatch):
-    compare(monkeypatch, lambda g: PLANNED["relu"](g).append(nn.Sigmoid()), nn.BCELoss())
+def test_captured_steps_of_binary_cross_entropy():
+    compare(lambda g: PLANNED["relu"](g).append(nn.Sigmoid()), nn.BCELoss())
 
 
 @pytest.mark.parametrize("name", ["relu", "layer norm", "batch norm", "dropout", "residual"])
-def test_of_a_stack(name, monkeypatch):
-    compare(monkeypatch, PLANNED[name], nn.MSELoss(), members=3)
+def test_captured_steps_of_a_stack(name):
+    compare(PLANNED[name], nn.MSELoss(), members=3)
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "smoothed", "ignoring", "nll"])
-def test_of_a_stack_of_losses_of_classes(name, monkeypatch):
-    compare(monkeypatch, PLANNED["relu"], OF_CLASSES[name](), members=3, classes=torch.long)
+def test_captured_steps_of_a_stack_of_losses_of_classes(name):
+    compare(PLANNED["relu"], OF_CLASSES[name](), members=3, classes=torch.long)
 
 
 def test_calls_of_layers_that_are_alike_are_made_as_one():
@@ -159,17 +159,17 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_plan_gives_way_when_the_model_changes(change, monkeypatch):
+def test_a_plan_gives_way_when_the_model_changes(change):
     seen = []
-    for most in (8, 0):
-        monkeypatch.setattr(plan, "MOST", most)
-        model, criterion = model_of("dropout"), nn.MSELoss()
-        step_of(model, criterion)()
-        step_of(model, criterion)()
-        change(model)
-        seen.append([step_of(model, criterion)() for _ in range(2)])
-        seen[-1] += [p.grad for p in model.parameters() if p.grad is not None]
-        seen[-1] += model.state_dict().values()
+    for context in (nullcontext, disabled):
+        with context():
+            model, criterion = model_of("dropout"), nn.MSELoss()
+            step_of(model, criterion)()
+            step_of(model, criterion)()
+            change(model)
+            seen.append([step_of(model, criterion)() for _ in range(2)])
+            seen[-1] += [p.grad for p in model.parameters() if p.grad is not None]
+            seen[-1] += model.state_dict().values()
     assert len(seen[0]) == len(seen[1])
     assert all(map(torch.equal, *seen))
 
@@ -229,24 +229,26 @@ def test_checks_of_values_are_made_in_every_step():
 
 
 @pytest.mark.parametrize("name", ["relu", "dropout", "all dropped", "batch norm"])
-def test_a_step_in_which_a_value_is_another_one_goes_by_the_rules(name, monkeypatch):
+def test_a_step_in_which_a_value_is_another_one_goes_by_the_rules(name):
     seen = []
-    for most in (8, 0):
-        monkeypatch.setattr(plan, "MOST", most)
-        seen.append([])
-        model = model_of(name)
-        step = step_of(model, nn.CrossEntropyLoss())
-        target = torch.tensor([0, 1, 1, 0, 1])
-        for label in (1, 0, 2, -100, 1, -100):
-            target[2] = label
-            if label == 2:
-                with pytest.raises(IndexError, match="out of bounds"):
-                    step.func(*step.args[:-1], target)
-                assert [bool(found._calls) for found in model._plans] == [True] * (most > 0)
-                continue
-            seen[-1].append(step.func(*step.args[:-1], target))
-            seen[-1] += map(torch.clone, model.state_dict().values())
-        assert not any(found._calls for found in model._plans)
+    for context in (nullcontext, disabled):
+        with context():
+            seen.append([])
+            model = model_of(name)
+            step = step_of(model, nn.CrossEntropyLoss())
+            target = torch.tensor([0, 1, 1, 0, 1])
+            for label in (1, 0, 2, -100, 1, -100):
+                target[2] = label
+                if label == 2:
+                    with pytest.raises(IndexError, match="out of bounds"):
+                        step.func(*step.args[:-1], target)
+                    assert [bool(found._calls) for found in model._plans] == [True] * (
+                        context is nullcontext
+                    )
+                    continue
+                seen[-1].append(step.func(*step.args[:-1], target))
+                seen[-1] += map(torch.clone, model.state_dict().values())
+            assert not any(found._calls for found in model._plans)
     assert all(map(torch.equal, *seen))
 
 
@@ -299,3 +301,30 @@ def test_copies_have_no_plans():
     other = step_of(copied)
     other(), other(), other()
     assert all(map(torch.equal, before, model.state_dict().values()))
+
+
+def test_disabled_neither_captures_nor_replays_and_nests():
+    model = model_of("relu")
+    step = step_of(model)
+    with disabled():
+        with disabled():
+            step()
+        step()
+        assert not model._plans
+    step()
+    assert len(model._plans) == 1
+    capture, model._plans[0].run = model._plans[0].run, None  # to replay would be an error
+    with disabled():
+        step()
+    model._plans[0].run = capture
+    step()
+
+
+def test_a_captured_step_leaves_no_constant_that_autograd_refuses():
+    model = model_of("relu")
+    step = step_of(model, rows=7)
+    step(), step()
+    input, target = torch.rand(7, 2, requires_grad=True), torch.rand(7, 2)
+    output, _ = nn.functional.mse_loss(input, target)
+    output.backward()
+    torch.testing.assert_close(input.grad, (input - target).detach() / 7)

@@ -10,6 +10,7 @@ from bench import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium"),
     pytest.mark.skipif(find_spec("playwright") is None, reason="no playwright: the extra 'test'"),
 ]

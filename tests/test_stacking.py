@@ -219,13 +219,13 @@ def test_a_member_that_has_stopped_stays_where_it_was_best() -> None:
     stack = minifw.stack([mlp(seed) for seed in range(MEMBERS)])
     seen: list[dict[str, Tensor]] = []
 
-    class Scores(minifw.callbacks.Callback):
+    class Scores(minifw.run.Callback):
         def on_epoch_end(self, run: Any) -> None:
             values = [[3, 5, 5], [2, 4, 6], [4, 3, 7], [5, 2, 8], [6, 1, 9], [7, 0, 1]]
             run.history[-1]["score"] = values[len(seen)]
             seen.append({name: t.clone() for name, t in run.model.state_dict().items()})
 
-    stopping = EarlyStopping("score", patience=2)
+    stopping = minifw.stack([EarlyStopping("score", patience=2)] * MEMBERS)
     generators = list(map(seeded, range(MEMBERS)))
     criterion = minifw.stack([nn.MSELoss()] * MEMBERS)
     callbacks = [Scores(), stopping]
@@ -245,7 +245,7 @@ def test_a_member_that_has_stopped_stays_where_it_was_best() -> None:
 
 
 def test_a_stack_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
-    class Kill(minifw.callbacks.Callback):
+    class Kill(minifw.run.Callback):
         def on_epoch_end(self, run: Any) -> None:
             if len(run.history) == 4:
                 raise KeyboardInterrupt
@@ -254,7 +254,7 @@ def test_a_stack_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
         stack = minifw.stack([mlp(seed) for seed in range(MEMBERS)])
         criterion = minifw.stack([nn.MSELoss()] * MEMBERS)
         generators = list(map(seeded, range(MEMBERS)))
-        callbacks = (EarlyStopping(patience=2), *callbacks)
+        callbacks = (minifw.stack([EarlyStopping(patience=2)] * MEMBERS), *callbacks)
         train(stack, criterion, DATA, generators, "Adam", callbacks=callbacks, checkpoint=path)
         return stack
 
@@ -274,7 +274,7 @@ def test_states_have_the_members_in_front_and_load() -> None:
     other.load_state_dict(stack.state_dict())
     for model, again in zip(models, minifw.unstack(other), strict=True):
         assert repr(model) == repr(again)
-        assert again.members is None
+        assert [type(m) for m in model.modules()] == [type(m) for m in again.modules()]
         for key, tensor in model.state_dict().items():
             assert torch.equal(tensor, again.state_dict()[key])
 
@@ -368,13 +368,14 @@ def stacked_fit(**changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"criterion": nn.MSELoss()}, "criterion of 3 members"),
+        ({"criterion": nn.MSELoss()}, "criterion that is a stack of 3 members"),
         ({"generator": seeded(0)}, "generator for each member"),
         ({"generator": [seeded(0)]}, "for each of 3 members, got 1"),
+        ({"callbacks": [EarlyStopping("loss")]}, "stack it too"),
         ({"scheduler": 1, "scheduler_monitor": "loss"}, "scheduler that needs no value"),
         ({"data": (DATA[0][:, :0], DATA[1][:, :0])}, "at least one sample"),
     ],
-    ids=["criterion", "generator", "generators", "plateau", "no data"],
+    ids=["criterion", "generator", "generators", "early stopping", "plateau", "no data"],
 )
 def test_runs_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -270,6 +270,7 @@ def accuracies(folder):
     return pd.read_csv(folder / "accuracy.csv")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_keeps_what_it_has_done_and_ends_with_the_same_table(tmp_path, capsys):
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     assert compare.main([*SWEEP, "--jobs", "1", "--output-dir", str(whole)]) in (0, 1)

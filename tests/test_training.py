@@ -14,8 +14,7 @@ from torch import Generator, Tensor
 
 import minifw
 from minifw import EarlyStopping, data, metrics, nn, optim
-from minifw.callbacks import Callback
-from minifw.run import Run
+from minifw.run import Callback, Run
 from reference.frameworks import FRAMEWORKS
 
 

@@ -69,7 +69,9 @@ USAGE = {
     f"--subject nowhere.py:Layer {TANH} --input 4": "nowhere.py",
     f"--subject torch.nn.Nothing {TANH} --input 4": "torch.nn has no 'Nothing'",
     "--subject torch.nn.Tanh --input 4": "needs a --reference",
-    f"--subject torch.nn.Tanh {TANH}": "needs an --input",
+    f"{TANH} --input 4": "needs a --reference",
+    f"--subject torch.nn.Tanh {TANH} --input 4 --faults": "unrecognized arguments: --faults",
+    f"--subject torch.nn.Tanh {TANH}": "expected an --input",
     f"--subject torch.nn.Tanh {TANH} --input 4:double": "expected an input such as",
     f"--subject torch.nn.Tanh {TANH} --input 4 --init 'import os'": "expected arguments such as",
     "--subject torch.nn.Linear --reference torch.nn.Linear --init 5, --input 4,5": (

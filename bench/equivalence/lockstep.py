@@ -20,58 +20,13 @@ from minifw.testing.check import check
 from minifw.testing.comparison import Comparison, Drawn
 from minifw.testing.example import Example
 from minifw.testing.subjects import wrap
+from minifw.testing.training import Lockstep, distances, move_weights, race
 from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe
 from reference.run import RecipeRun, prepare
 
 __all__ = ["Lockstep", "lockstep"]
-
-# How much farther the subject may be than the control so far: they round differently, and in a
-# chaotic run a factor between two errors is little more than chance.
-ALLOWED = 10.0
-FLOOR_ULP = 4.0
-
-
-@dataclass(frozen=True)
-class Lockstep:
-    """The result of one run.
-
-    Attributes:
-        recipe, dtype: what was trained, and its dtype.
-        steps: training steps made.
-        distance: distance of the weights at the end, as a share of their tensor's largest entry.
-        control: largest distance of the control so far, likewise.
-        allowed: the largest distance that passes.
-        diverged_at: the first step, counted from 1, at which the distance
-            exceeded what is allowed; 0 if none did.
-        cause: the part that is wrong; its reason says whether it looks like rounding or like a
-            fault.
-    """
-
-    recipe: str
-    dtype: str
-    steps: int
-    distance: float
-    control: float
-    allowed: float
-    diverged_at: int = 0
-    cause: Verdict | None = None
-
-    @property
-    def status(self) -> Status:
-        """PASSED if the runs never diverged, or diverged by rounding."""
-        return Status.PASSED if self.cause is None else self.cause.status
-
-    def __str__(self) -> str:
-        where = f"{self.recipe} in {self.dtype}, {self.steps} steps"
-        if self.cause is None:
-            return (
-                f"{where}: distance {self.distance:.2g} at the end; "
-                f"PyTorch from PyTorch perturbed by one ULP, {self.control:.2g}"
-            )
-        cause = f"{self.cause.tensor}: {self.cause.reason}"
-        return f"{where}: diverged at step {self.diverged_at}: {cause}"
 
 
 def lockstep(
@@ -94,21 +49,21 @@ def lockstep(
     reference, subject, control = (
         prepare(recipe, side, seed, dtype=torch_dtype) for side in (PYTORCH, framework, PYTORCH)
     )
-    _perturb(control, seed)
-    eps = torch.finfo(torch_dtype).eps
-    control_distance, distance, allowed, done = 0.0, 0.0, 0.0, 0
-    for done, step in enumerate(_steps(reference, epochs or recipe.epochs), start=1):
+    move_weights(_values(control).values(), seed)
+    epochs = epochs or recipe.epochs
+
+    def advance(step: _Step) -> None:
         for run in (reference, subject, control):
             _train(step, run)
-        distance = _distance(subject, reference)
-        control_distance = max(control_distance, _distance(control, reference))
-        allowed = ALLOWED * control_distance + FLOOR_ULP * eps
-        if not distance <= allowed:  # which NaN is not either
-            cause = _diagnose(recipe, framework, seed, epochs or recipe.epochs, torch_dtype, done)
-            return Lockstep(
-                recipe.name, dtype, done, distance, control_distance, allowed, done, cause
-            )
-    return Lockstep(recipe.name, dtype, done, distance, control_distance, allowed)
+
+    return race(
+        recipe.name,
+        torch_dtype,
+        _steps(reference, epochs),
+        advance,
+        lambda: (_distance(subject, reference), _distance(control, reference)),
+        lambda step: _diagnose(recipe, framework, seed, epochs, torch_dtype, step),
+    )
 
 
 @dataclass(frozen=True)
@@ -150,25 +105,8 @@ def _values(run: RecipeRun) -> dict[str, Tensor]:
     return {name: parameter.data for name, parameter in run.model.named_parameters()}
 
 
-def _perturb(run: RecipeRun, seed: int) -> None:
-    """Replace each weight by a neighboring floating-point number."""
-    generator = torch.Generator().manual_seed(seed)
-    for value in _values(run).values():
-        up = torch.rand(value.shape, generator=generator) < 0.5
-        there = torch.where(up, torch.inf, -torch.inf).to(value)
-        value.copy_(torch.nextafter(value, there))
-
-
-def _distances(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, float]:
-    """By tensor, the largest distance as a share of the tensor's largest entry."""
-    return {
-        name: float((ours[name] - there).abs().max() / there.abs().max().clamp(min=1e-30))
-        for name, there in theirs.items()
-    }
-
-
 def _distance(ours: RecipeRun, theirs: RecipeRun) -> float:
-    return max(_distances(_values(ours), _values(theirs)).values())
+    return max(distances(_values(ours), _values(theirs)).values())
 
 
 def _diagnose(
@@ -194,7 +132,10 @@ def _diagnose(
         reason = f"looks like a fault: the learning rates are {rates[0]}, expected {rates[1]}"
         return Verdict("scheduler", Status.FAILED, reason)
     twin.model.load_state_dict(copy.deepcopy(subject.model.state_dict()))
-    twin.optimizer.load_state_dict(copy.deepcopy(subject.optimizer.state_dict()))
+    state = copy.deepcopy(subject.optimizer.state_dict())
+    # A foreign optimizer's state says nothing to PyTorch's, which then goes on with its own.
+    if {"state", "param_groups"} <= {*state}:
+        twin.optimizer.load_state_dict(state)
     calls = _watch(twin)
     step.train(PYTORCH, twin.model, twin.criterion, twin.optimizer)
     for call in calls:
@@ -281,7 +222,7 @@ def _retry_update(step: _Step, subject: RecipeRun, twin: RecipeRun) -> Verdict:
         ("optimizer", updated, 8),  # of an update, which is a handful of operations
         ("train_step", _values(subject), 1e4),  # of all sums of a step
     ):
-        for name, share in _distances(values, expected).items():
+        for name, share in distances(values, expected).items():
             if not share <= roundings * eps:
                 reason = f"looks like a fault: {name} is {share:.2g} of its largest entry off"
                 return Verdict(f"{part}, {name}", Status.FAILED, reason)

@@ -46,7 +46,9 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
-        return grad_output @ weight, grad_output.t() @ input, grad_output.sum(0)
+        # Of one sample or of many, in any number of leading dimensions.
+        rows, grads = ((t if t.dim() > 1 else t[None]).flatten(0, -2) for t in (input, grad_output))
+        return grad_output @ weight, grads.t() @ rows, grads.sum(0)
 
 
 class WrongLinear(Linear):
@@ -54,7 +56,6 @@ class WrongLinear(Linear):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        input, weight = ctx.saved_tensors
-        grad_weight = grad_output.t() @ input
+        grad_input, grad_weight, grad_bias = Linear.backward(ctx, grad_output)
         grad_weight[-1, -1] *= 1 + 1e-5
-        return grad_output @ weight, grad_weight, grad_output.sum(0)
+        return grad_input, grad_weight, grad_bias

@@ -10,20 +10,28 @@ import torch
 from torch import Tensor
 
 
+def _parts(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x / r and 1 / r."""
+    # A square of float16 overflows from 256 on: at least float32 inside, as in PyTorch.
+    wide = input.to(torch.promote_types(input.dtype, torch.float32))
+    inverse = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+    return wide * inverse, inverse
+
+
 class _Normalize(torch.autograd.Function):
     """x / r, r = sqrt(mean(x^2) + eps) over the last dimension."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, eps: float) -> Tensor:
-        # A square of float16 overflows from 256 on: at least float32 inside, as in PyTorch.
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
-        inverse = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
-        ctx.save_for_backward(wide * inverse, inverse)
-        return (wide * inverse).to(input.dtype)
+        ctx.save_for_backward(input)
+        ctx.eps = eps
+        return _parts(input, eps)[0].to(input.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        output, inverse = ctx.saved_tensors
+        # From the input, and not from what forward made of it without autograd: so that the
+        # gradient has a derivative too.
+        output, inverse = _parts(ctx.saved_tensors[0], ctx.eps)
         along = (grad_output * output).mean(-1, keepdim=True)
         return (inverse * (grad_output - output * along)).to(grad_output.dtype), None
 
@@ -33,7 +41,7 @@ class _NormalizeByAConstant(_Normalize):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        _, inverse = ctx.saved_tensors
+        _, inverse = _parts(ctx.saved_tensors[0], ctx.eps)
         return (inverse * grad_output).to(grad_output.dtype), None
 
 

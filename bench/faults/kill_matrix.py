@@ -142,11 +142,13 @@ def _try(numbers: list[int]) -> dict[int, dict[str, bool]]:
     return {number: dict(try_checks(FAULTS[number])) for number in numbers}
 
 
-def try_checks(fault: Fault) -> Iterator[tuple[str, bool]]:
-    """Each check that applies to a fault, and whether it kills it."""
+def try_checks(
+    fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS
+) -> Iterator[tuple[str, bool]]:
+    """Each check that applies to a fault, and whether it kills it; layer checks in this order."""
     framework = fault.framework()
     cases = rows(fault.where.removeprefix("nn."))
-    for name in LAYER_CHECKS if cases else ():
+    for name in layer_checks if cases else ():
         yield (
             name,
             any(

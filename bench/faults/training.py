@@ -11,7 +11,7 @@ from torch import Tensor
 import minifw
 from bench.faults.fault import fault
 from minifw import nn
-from minifw.callbacks import Callback
+from minifw.run import Callback
 
 Step = Callable[..., Tensor]
 

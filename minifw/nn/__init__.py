@@ -1,6 +1,7 @@
 """Layers, losses and containers, on the surface of :mod:`torch.nn`."""
 
-from minifw.nn import functional, init, utils
+from minifw.nn import clip as utils
+from minifw.nn import functional, init
 from minifw.nn.activation import Activation, Sigmoid, Tanh
 from minifw.nn.batch_norm import BatchNorm1d
 from minifw.nn.binary_cross_entropy import BCELoss, BCEWithLogitsLoss

@@ -14,22 +14,22 @@ __all__ = ["Activation", "Sigmoid", "Tanh", "activation", "sigmoid", "tanh"]
 def activation(
     input: Tensor, function: Callable[[Tensor], Tensor], derivative: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Pullback]:
-    """function(x), elementwise, of the user's; its derivative is derivative(x).
+    """function(x), elementwise, for a function of the user; its derivative is derivative(x).
 
     Raises:
-        RuntimeError: the function or its derivative returns another shape than that of the input.
+        RuntimeError: the function or its derivative returns another shape than the input's.
     """
 
-    def value(name: str, of: Callable[[Tensor], Tensor]) -> Tensor:
-        values = of(input)
+    def evaluate(name: str, elementwise: Callable[[Tensor], Tensor]) -> Tensor:
+        values = elementwise(input)
         if values.shape != input.shape:
             raise RuntimeError(
-                f"expected {name} of the activation to return shape {list(input.shape)}, that of "
+                f"expected {name} of the activation to return shape {list(input.shape)}, as "
                 f"its input, got {list(values.shape)}; it must work elementwise"
             )
         return values
 
-    return value("function", function), lambda grad: grad * value("derivative", derivative)
+    return evaluate("function", function), lambda grad: grad * evaluate("derivative", derivative)
 
 
 def tanh(input: Tensor) -> tuple[Tensor, Pullback]:
@@ -37,9 +37,9 @@ def tanh(input: Tensor) -> tuple[Tensor, Pullback]:
     output = torch.tanh(input)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        # 1 - output^2 in one rounding, as torch has it: near saturation two would cost digits.
-        one = constant(1.0, output.dtype, output.device)
-        return grad_output * torch.addcmul(one, output, output, value=-1)
+        # 1 - output^2 in one rounding, as torch: near saturation, two roundings lose digits.
+        unit = constant(1.0, output.dtype, output.device)
+        return grad_output * torch.addcmul(unit, output, output, value=-1)
 
     return output, pullback
 
@@ -49,14 +49,14 @@ def sigmoid(input: Tensor) -> tuple[Tensor, Pullback]:
     output = torch.sigmoid(input)
 
     def pullback(grad_output: Tensor) -> Tensor:
-        one = constant(1.0, output.dtype, output.device)
-        return grad_output * (one - output) * output
+        unit = constant(1.0, output.dtype, output.device)
+        return grad_output * (unit - output) * output
 
     return output, pullback
 
 
-class Activation(Module):
-    """An element-wise function from two functions of the user: itself and its derivative.
+class Activation(Module, capturable=True):
+    """An element-wise function of the user, given with its derivative.
 
     >>> square = Activation(torch.square, lambda x: 2 * x)
     >>> square(torch.tensor([3.0])), square.backward(torch.tensor([1.0]))
@@ -69,13 +69,13 @@ class Activation(Module):
     ...         return torch.cos(input)
 
     Args:
-        function: maps a tensor to one of its shape. Default: that of the subclass.
-        derivative: maps the same tensor to the derivative of ``function`` there. Default: likewise.
+        function: maps a tensor to a tensor of the same shape. Default: the subclass's method.
+        derivative: maps a tensor to the derivative of ``function``. Default: the subclass's method.
 
     Shape: input and output (\\*), any shape.
 
     Raises:
-        TypeError: only one of the two is given, or none where the class defines none.
+        TypeError: only one of both is given, or none and the class does not define both.
 
     Source: report 001.
     """
@@ -105,7 +105,7 @@ class Activation(Module):
         return activation(input, self.function, self.derivative)
 
 
-class Tanh(Module):
+class Tanh(Module, capturable=True):
     """Hyperbolic tangent, elementwise.
 
     Shape: input and output (\\*), any shape.
@@ -117,7 +117,7 @@ class Tanh(Module):
         return tanh(input)
 
 
-class Sigmoid(Module):
+class Sigmoid(Module, capturable=True):
     """1 / (1 + exp(-x)), elementwise.
 
     Shape: input and output (\\*), any shape.

@@ -1,6 +1,6 @@
 """BatchNorm1d: normalization of each channel over a batch, with running statistics."""
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from minifw.nn.module import Module
 from minifw.nn.normalization import moments_over, normalize
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import ALL, Grads, Needs, Pullback, parametric_rule
+from minifw.nn.rule import Pullback, parametric_rule
 
 __all__ = ["BatchNorm1d", "batch_norm"]
 
@@ -23,14 +23,14 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Pullback]:
-    """(input - mean) / sqrt(variance + eps) weight + bias, moments for each channel (dimension 1).
+    """(input - mean) / sqrt(variance + eps) weight + bias, with moments of each channel (dim 1).
 
-    In training the moments are those of the batch, and the running ones are changed in place::
+    Training uses the moments of the batch, and updates the running moments in place::
 
         running <- (1 - momentum) running + momentum moment
 
-    with the variance divided by n - 1. Otherwise the running moments are used, as constants. The
-    pullback returns the gradients of input, weight and bias, as that of
+    with the variance divided by n - 1. Evaluation uses the running moments, as constants. The
+    pullback returns the gradients of input, weight and bias: see
     :func:`~minifw.nn.normalization.normalize`.
 
     Shape:
@@ -73,47 +73,20 @@ def batch_norm(
     return normalize(input, moments, over if training else None, weight, bias, over, eps)
 
 
-def _batch_norm_of_members(
-    input: Tensor, weight: Tensor | None, bias: Tensor | None, **options: Any
-) -> tuple[Tensor, Pullback]:
-    """:func:`batch_norm` of a stack (S, N, C, \\*): the channels of its members side by side."""
+class BatchNorm1d(Module, capturable=True):
+    """(input - mean) / sqrt(variance + eps) weight + bias, with moments of each channel.
 
-    def fold(tensor: Tensor) -> Tensor:
-        return tensor.transpose(0, 1).flatten(1, 2)
-
-    def unfold(tensor: Tensor) -> Tensor:
-        channels = (input.shape[0], input.shape[2])
-        return tensor.reshape(len(tensor), *channels, *tensor.shape[2:]).transpose(0, 1)
-
-    for name, value in {"weight": weight, "bias": bias, **options}.items():
-        # Views, so that the running moments change with theirs.
-        options[name] = value.view(-1) if isinstance(value, Tensor) else value
-    output, pullback_folded = batch_norm(fold(input), **options)
-
-    def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
-        grad_input, *grads = pullback_folded(fold(grad_output), needs_input_grad)
-        return (
-            None if grad_input is None else unfold(grad_input),
-            *[None if grad is None else grad.view(len(input), -1) for grad in grads],
-        )
-
-    return unfold(output), pullback
-
-
-class BatchNorm1d(Module):
-    """(input - mean) / sqrt(variance + eps) weight + bias, the moments those of each channel.
-
-    In training the moments are those of the batch, which the gradient takes into account, and
-    running averages are kept of them; in evaluation these are used, as constants.
+    Training uses the moments of the batch, differentiates through them, and updates their running
+    averages. Evaluation uses the running averages, as constants.
 
     Args:
         num_features: number of channels C.
         eps: added to the variance. Default: 1e-5.
-        momentum: share of the latest batch in the running averages; None for the average of all
+        momentum: weight of the last batch in the running averages; None for the mean of all
             batches. Default: 0.1.
         affine: whether there are weight and bias. Default: True.
-        track_running_stats: whether there are running averages; without them evaluation uses the
-            moments of the batch too. Default: True.
+        track_running_stats: whether there are running averages; otherwise evaluation uses the
+            moments of the batch. Default: True.
         device: device of the parameters. Default: torch's.
         dtype: dtype of the parameters. Default: torch's.
         bias: whether there is a bias beside the weight. Default: True.
@@ -134,6 +107,8 @@ class BatchNorm1d(Module):
     Source: Ioffe and Szegedy (2015), Batch normalization; :class:`torch.nn.BatchNorm1d`.
     """
 
+    function: Callable[..., tuple[Tensor, Pullback]] = staticmethod(batch_norm)
+    dims: tuple[int, ...] = (2, 3)  # that an input may have
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -166,7 +141,7 @@ class BatchNorm1d(Module):
         )
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
-        if input.dim() - bool(self.members) not in (2, 3):
+        if input.dim() not in self.dims:
             raise ValueError(
                 f"expected 2D or 3D input, (N, {self.num_features}) or "
                 f"(N, {self.num_features}, L), got shape {list(input.shape)}"
@@ -175,9 +150,9 @@ class BatchNorm1d(Module):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if momentum is None:
-                momentum = 1 / self.num_batches_tracked.max().item()  # the same in all members
+                momentum = 1 / self.num_batches_tracked.max().item()
         return parametric_rule(
-            _batch_norm_of_members if self.members else batch_norm,
+            self.function,
             input,
             self.weight,
             self.bias,

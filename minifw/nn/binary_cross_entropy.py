@@ -1,7 +1,5 @@
 """Binary cross-entropy, of probabilities and of logits: yes-or-no classification."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -9,11 +7,8 @@ from minifw.nn.loss import Loss, reduce
 from minifw.nn.rule import Pullback, constant
 
 __all__ = [
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-]
+    "BCELoss", "BCEWithLogitsLoss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
+]  # fmt: skip
 
 # 1e-12, which PyTorch's kernel holds in float32 whatever it computes in.
 _SMALLEST = 9.999999960041972e-13
@@ -32,21 +27,8 @@ def _check_pair(input: Tensor, target: Tensor) -> None:
         )
 
 
-def _reduce_weighted(
-    input: Tensor,
-    loss: Tensor,
-    derivative: Callable[[], Tensor],
-    weight: Tensor | None,
-    reduction: str,
-) -> tuple[Tensor, Pullback]:
-    if weight is not None:
-        loss = loss * weight.expand(input.shape)
-
-    def weighted_derivative() -> Tensor:
-        return derivative() if weight is None else derivative() * weight.expand(input.shape)
-
-    output, pullback = reduce(loss, weighted_derivative, reduction)
-    return output, lambda grad_output: pullback(grad_output).to(input.dtype)
+def _weigh(tensor: Tensor, weight: Tensor | None) -> Tensor:
+    return tensor if weight is None else tensor * weight.expand(tensor.shape)
 
 
 def binary_cross_entropy(
@@ -76,16 +58,16 @@ def binary_cross_entropy(
                 f"all elements of {name} should be between 0 and 1, got {low} to {high}; "
                 + ("put a Sigmoid before the loss" if name == "input" else "use labels 0 and 1")
             )
-    one = constant(1.0, input.dtype, input.device)
+    unit = constant(1.0, input.dtype, input.device)
     log_no, log_yes = (-input).log1p_().clamp_(min=-100), input.log().clamp_(min=-100)
-    loss = (target - one).mul_(log_no).sub_(log_yes.mul_(target))
-    return _reduce_weighted(
-        input,
-        loss,
-        lambda: (input - target).div_((one - input).mul_(input).clamp_(min=_SMALLEST)),
-        weight,
-        reduction,
-    )
+    loss = (target - unit).mul_(log_no).sub_(log_yes.mul_(target))
+    output, pullback_reduce = reduce(_weigh(loss, weight), reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        derivative = (input - target).div_((unit - input).mul_(input).clamp_(min=_SMALLEST))
+        return _weigh(derivative, weight) * pullback_reduce(grad_output)
+
+    return output, pullback
 
 
 def binary_cross_entropy_with_logits(
@@ -115,12 +97,16 @@ def binary_cross_entropy_with_logits(
     total = 1 if pos_weight is None else positive + negative
     log_sigmoid = input.clamp(max=0) - torch.log1p(torch.exp(-input.abs()))
     loss = negative * input - log_sigmoid * total
-    return _reduce_weighted(
-        input, loss, lambda: torch.sigmoid(input) * total - positive, weight, reduction
-    )
+    output, pullback_reduce = reduce(_weigh(loss, weight), reduction)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        derivative = _weigh(torch.sigmoid(input) * total - positive, weight)
+        return (derivative * pullback_reduce(grad_output)).to(input.dtype)
+
+    return output, pullback
 
 
-class BCELoss(Loss):
+class BCELoss(Loss, capturable=True):
     """Binary cross-entropy -(t log x + (1 - t) log(1 - x)) of probabilities x.
 
     Args:
@@ -142,7 +128,7 @@ class BCELoss(Loss):
         return binary_cross_entropy(input, target, self.weight, reduction)
 
 
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(Loss, capturable=True):
     """Binary cross-entropy -(p t log s(x) + (1 - t) log(1 - s(x))) of logits x, s the sigmoid.
 
     Args:

@@ -15,7 +15,7 @@ __all__ = ["Add", "Concatenate", "Multiply", "Residual", "add", "concatenate", "
 
 
 def _each(grads: Iterable[Tensor], inputs: tuple[Tensor, ...]) -> Any:
-    """A gradient an input, in its shape (summed where it was broadcast) and dtype."""
+    """Return a gradient for each input, in its shape (summed where broadcast) and dtype."""
     fitted = tuple(
         grad.sum_to_size(input.shape).to(input.dtype)
         for grad, input in zip(grads, inputs, strict=True)
@@ -24,7 +24,7 @@ def _each(grads: Iterable[Tensor], inputs: tuple[Tensor, ...]) -> Any:
 
 
 def add(*inputs: Tensor) -> tuple[Tensor, Pullback]:
-    """Sum of the inputs, broadcast; the gradient of each is that of the output.
+    """Sum of the inputs, broadcast; each gradient is the gradient of the output.
 
     Raises:
         RuntimeError: shapes cannot be broadcast.
@@ -35,7 +35,7 @@ def add(*inputs: Tensor) -> tuple[Tensor, Pullback]:
 
 
 def multiply(*inputs: Tensor) -> tuple[Tensor, Pullback]:
-    """Elementwise product of the inputs, broadcast; its derivative in one is that of the others.
+    """Product of the inputs, broadcast; the derivative in an input is the product of the others.
 
     Raises:
         RuntimeError: shapes cannot be broadcast.
@@ -56,7 +56,7 @@ def multiply(*inputs: Tensor) -> tuple[Tensor, Pullback]:
 
 
 def concatenate(*inputs: Tensor, dim: int = 0) -> tuple[Tensor, Pullback]:
-    """The inputs one after the other along dim; the gradient is cut into their parts.
+    """The inputs one after the other along dim; the gradient is split into their parts.
 
     Raises:
         RuntimeError: shapes differ in another dimension.
@@ -71,7 +71,7 @@ def concatenate(*inputs: Tensor, dim: int = 0) -> tuple[Tensor, Pullback]:
     return output, pullback
 
 
-class Add(Module):
+class Add(Module, capturable=True):
     """Sum of any number of inputs, ``add(x, y, ...)``, broadcast.
 
     Shape: inputs (\\*), that can be broadcast; output: the shape that they are broadcast to.
@@ -83,7 +83,7 @@ class Add(Module):
         return add(*inputs)
 
 
-class Multiply(Module):
+class Multiply(Module, capturable=True):
     """Elementwise product of any number of inputs, ``multiply(x, y, ...)``, broadcast.
 
     Shape: inputs (\\*), that can be broadcast; output: the shape that they are broadcast to.
@@ -95,16 +95,18 @@ class Multiply(Module):
         return multiply(*inputs)
 
 
-class Concatenate(Module):
+class Concatenate(Module, capturable=True):
     """Any number of inputs, ``concatenate(x, y, ...)``, one after the other along a dimension.
 
     Args:
-        dim: the dimension.  Default: 0, as :func:`torch.cat`; features are mostly in 1 or -1.
+        dim: the dimension.  Default: 0, as :func:`torch.cat`; features are usually in 1 or -1.
 
     Shape: inputs equal but in ``dim``; output: the same, with the sum of their sizes there.
 
     Source: report 003 (modules in place of bare arithmetic); :func:`torch.cat`.
     """
+
+    _shown = ("dim",)
 
     def __init__(self, dim: int = 0) -> None:
         self.dim = dim
@@ -112,17 +114,14 @@ class Concatenate(Module):
     def rule(self, *inputs: Tensor) -> tuple[Tensor, Pullback]:
         return concatenate(*inputs, dim=self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
-
-class Residual(Module):
-    """input + module(input): a block that learns what to add to its input.
+class Residual(Module, capturable=True):
+    """input + module(input): a block that learns a correction of its input.
 
     Args:
-        module: any module, mostly a :class:`Sequential`, whose output can be added to its input.
+        module: a module whose output can be added to its input, such as a :class:`Sequential`.
 
-    Shape: input (\\*), output: that of input + module(input).
+    Shape: input (\\*), output: the shape of input + module(input).
 
     Source: report 003 (ResNet); He et al. (2015), Deep residual learning for image recognition.
     """

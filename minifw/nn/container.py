@@ -1,16 +1,17 @@
-"""Containers: modules made of modules in an order. None of them needs a backward of its own."""
+"""Containers: lists of modules, and modules called one after the other."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from minifw.nn.module import Module
-from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, forward_pass, not_differentiated
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, not_differentiated
+from minifw.nn.tape import forward_pass
 
 __all__ = ["ModuleList", "Sequential"]
 
 
-class _Ordered(Module):
-    """Modules that are also reached by their place, as in a list."""
+class _Ordered(Module, capturable=True):
+    """Modules that can be indexed, as in a list."""
 
     def _place(self, name: str, module: object) -> None:
         if not isinstance(module, Module):
@@ -21,7 +22,7 @@ class _Ordered(Module):
         setattr(self, name, module)
 
     def _renumber(self, modules: Iterable[object]) -> None:
-        for name, _ in list(self._child_places()):
+        for name, _ in list(self._assigned()):
             delattr(self, name)
         for place, module in enumerate(modules):
             self._place(str(place), module)
@@ -38,14 +39,14 @@ class _Ordered(Module):
         return self
 
     def insert(self, index: int, module: Module) -> Self:
-        """Add a module before that at ``index``; all are then named by their place."""
+        """Insert a module before ``index``; all modules are then named by their index."""
         modules = list(self)
         modules.insert(index, module)
         self._renumber(modules)
         return self
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self._place([name for name, _ in self._child_places()][index], module)
+        self._place([name for name, _ in self._assigned()][index], module)
 
     def __delitem__(self, index: int | slice) -> None:
         modules = list(self)
@@ -53,23 +54,23 @@ class _Ordered(Module):
         self._renumber(modules)
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self._child_places())
+        return (module for _, module in self._assigned())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
 
-class ModuleList(_Ordered):
-    """Modules in a list, for a ``forward`` that calls them as it likes.
+class ModuleList(_Ordered, capturable=True):
+    """A list of modules, for a ``forward`` that calls them.
 
-    Indexing, slicing, iteration and ``len`` are those of a list; names in the state_dict are the
-    places.
+    Indexing, slicing, iteration and ``len`` work as for a list; names in the state_dict are the
+    indices.
 
     Args:
         modules: the modules. Default: none.
 
     Raises:
-        TypeError: one of them is not a module.
+        TypeError: an entry is not a module.
 
     Source: report 003 (modules of any shape); :class:`torch.nn.ModuleList`.
     """
@@ -81,11 +82,11 @@ class ModuleList(_Ordered):
         return ModuleList(list(self)[index]) if isinstance(index, slice) else list(self)[index]
 
 
-class Sequential(_Ordered):
-    """Call modules one after the other, each on the output of the one before.
+class Sequential(_Ordered, capturable=True):
+    """Call modules one after the other, each on the output of its predecessor.
 
     Args:
-        modules: the modules, or one dict of modules by name.
+        modules: the modules, or a dict of modules by name.
 
     Raises:
         TypeError: an argument is not a module.
@@ -102,7 +103,7 @@ class Sequential(_Ordered):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return Sequential(dict(list(self._child_places())[index]))
+            return Sequential(dict(list(self._assigned())[index]))
         return list(self)[index]
 
     def forward(self, input: Any) -> Any:
@@ -111,7 +112,7 @@ class Sequential(_Ordered):
         return input
 
     def rule(self, input: Any) -> tuple[Any, Pullback]:
-        """What the tape would make of ``forward``, less the bookkeeping that a chain can spare."""
+        """Return output and pullback: as by a tape, but a chain needs no ids of tensors."""
         modules = [value for value in vars(self).values() if isinstance(value, Module)]
         recording = forward_pass.recording
         pullbacks = []
@@ -133,15 +134,14 @@ class Sequential(_Ordered):
                 while not modules[first].is_trained():
                     first += 1
             for place in range(len(modules) - 1, first, -1):
-                # Popping lets go of what each call kept as soon as it has been used.
+                # Popping frees what each call kept as soon as it has been used.
                 grad = pullbacks.pop()(*grads)
                 if grad is None or grad is NOT_DIFFERENTIATED:
                     if grad is not None and any(other.is_trained() for other in modules[:place]):
                         raise RuntimeError(not_differentiated(modules[place]))
                     return grad
                 grads = (grad,)
-            if needs_input_grad:
-                return pullbacks.pop()(*grads)
-            return pullbacks.pop()(*grads, needs_input_grad=False)
+            options = {} if needs_input_grad else {"needs_input_grad": False}
+            return pullbacks.pop()(*grads, **options)
 
         return input, pullback_chain

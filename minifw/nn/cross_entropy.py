@@ -1,11 +1,11 @@
-"""Cross-entropy over classes, of log-probabilities (NLLLoss) and of logits (CrossEntropyLoss)."""
+"""Cross-entropy of classes, from log-probabilities (NLLLoss) or logits (CrossEntropyLoss)."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from minifw.nn.loss import Loss, check_reduction
+from minifw.nn.loss import Loss, reduce
 from minifw.nn.rule import Pullback, constant
 from minifw.nn.softmax import log_softmax
 
@@ -28,10 +28,10 @@ def _check_weight(weight: Tensor | None, input: Tensor) -> None:
 def _choose(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
 ) -> tuple[Tensor | None, Tensor | None, Tensor]:
-    """Where target classes are ignored, their weights (0 if ignored), and their places in input.
+    """Return a mask of ignored targets, the weights of all targets, and their indices in input.
 
-    The first is None if none are, the second if all weigh 1. The places are those that ``gather``
-    and ``scatter`` take; where ignored they are 0.
+    The mask is None if no target is ignored, the weights if all are 1. The indices are for
+    ``gather`` and ``scatter``; an ignored target has weight 0 and index 0.
     """
     if not input.dim():
         raise ValueError("expected an input of shape (C) or (N, C, *), got a scalar")
@@ -66,30 +66,19 @@ def _choose(
     return ignored, factors, classes.view(expected).unsqueeze(dim)
 
 
-def _reduce_weighted(
-    loss: Tensor, total: Tensor | float, reduction: str
-) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The losses reduced, "mean" as their sum over ``total``, and the pullback to each of them."""
-    check_reduction(reduction)
-    if reduction == "mean":
-        count = total if isinstance(total, Tensor) else constant(total, loss.dtype, loss.device)
-        return loss.sum() / count, lambda grad_output: grad_output / count
-    return loss.sum() if reduction == "sum" else loss, lambda grad_output: grad_output
-
-
 def _nll(
     input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Callable[[Tensor], Tensor], Tensor]:
-    """:func:`nll_loss`, the pullback to each w_t x_t, and where in the input the targets are."""
+    """Return :func:`nll_loss`, the pullback to each w_t x_t, and the indices of the targets."""
     ignored, factors, places = _choose(input, target, weight, ignore_index)
     dim = _class_dim(input)
     loss = -input.gather(dim, places).view(target.shape)
     if factors is not None:
         loss = loss * factors
     if ignored is not None:
-        loss = loss.masked_fill(ignored, 0)  # even of a loss that is infinite
-    total = target.numel() if factors is None else factors.sum()
-    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+        loss = loss.masked_fill(ignored, 0)  # even an infinite loss
+    total = None if factors is None else factors.sum()
+    output, pullback_reduce = reduce(loss, reduction, total)
 
     def pullback(grad_output: Tensor) -> Tensor:
         grad = pullback_reduce(grad_output)
@@ -111,8 +100,8 @@ def nll_loss(
 ) -> tuple[Tensor, Pullback]:
     """-w_t x_t of the target class t, reduced; the gradient is -w_t in x_t and 0 elsewhere.
 
-    Targets of ``ignore_index`` give 0. With reduction "mean" the sum is divided by that of the w_t
-    not ignored.
+    The loss of an ignored target is 0. Reduction "mean" divides the sum of the losses by the sum of
+    the w_t that are not ignored.
 
     Shape:
         - input: (C) or (N, C, \\*), log-probabilities; target: () or (N, \\*), class indices.
@@ -147,8 +136,8 @@ def cross_entropy(
 
         grad_input = G (p sum_c w_c q_c - w q)
 
-    With reduction "mean" the sum is divided by that of w_t for class indices t not ignored, and by
-    the number of samples for class probabilities.
+    Reduction "mean" divides the sum of the losses by the sum of the w_t that are not ignored, and
+    for class probabilities by the number of samples.
 
     Shape:
         - input: (C) or (N, C, \\*), logits; weight: (C).
@@ -171,14 +160,14 @@ def cross_entropy(
         )
 
         def pullback_nll(grad_output: Tensor) -> Tensor:
-            # Both pullbacks at once: the target's probability less 1, the others as they are.
+            # Both pullbacks at once: p - 1 for the target class, p for the others.
             minus_one = constant(-1.0, input.dtype, input.device).expand(places.shape)
             difference = torch.exp(log_probabilities).scatter_add_(dim, places, minus_one)
             return difference.mul_(pullback_chosen(grad_output))
 
         return output, pullback_nll
 
-    classes, ignored = input.shape[dim], None
+    classes, ignored, total = input.shape[dim], None, None
     weights: Tensor | float = 1.0
     if weight is not None:
         _check_weight(weight, input)
@@ -197,7 +186,6 @@ def cross_entropy(
             else target
         )
         soft = soft * weights
-        total: Tensor | float = input.numel() / max(classes, 1)
     else:
         ignored, factors, places = _choose(input, target, weight, ignore_index)
         if factors is None:
@@ -208,7 +196,7 @@ def cross_entropy(
     loss = -(log_probabilities * soft).sum(dim)
     if ignored is not None:
         loss = loss.masked_fill(ignored.view(loss.shape), 0)
-    output, pullback_reduce = _reduce_weighted(loss, total, reduction)
+    output, pullback_reduce = reduce(loss, reduction, total)
 
     def pullback(grad_output: Tensor) -> Tensor:
         grad = pullback_reduce(grad_output)
@@ -220,23 +208,12 @@ def cross_entropy(
     return output, pullback
 
 
-class _OfClasses(Loss):
-    """Base class of the losses of classes, some of which may be ignored."""
-
-    ignore_index: int
-
-    def count(self, target: Tensor, losses: Tensor) -> Tensor | int:
-        if target.is_floating_point():
-            return losses.shape[1]
-        return torch.ne(target, self.ignore_index).flatten(1).sum(1)
-
-
-class NLLLoss(_OfClasses):
+class NLLLoss(Loss, capturable=True):
     """-w_t x_t of log-probabilities x and the target class t.
 
     Args:
         weight: w, a factor for each class; a buffer. Default: None, all 1.
-        ignore_index: target that gives neither loss nor gradient. Default: -100.
+        ignore_index: target without loss and gradient. Default: -100.
         reduction: "mean" (weighted), "sum", or "none". Default: "mean".
 
     Shape:
@@ -259,12 +236,12 @@ class NLLLoss(_OfClasses):
         return nll_loss(input, target, self.weight, self.ignore_index, reduction)
 
 
-class CrossEntropyLoss(_OfClasses):
+class CrossEntropyLoss(Loss, capturable=True):
     """-sum_c w_c q_c log p_c, with p the softmax of the input and q the target's probabilities.
 
     Args:
         weight: w, a factor for each class; a buffer. Default: None, all 1.
-        ignore_index: class index that gives neither loss nor gradient. Default: -100.
+        ignore_index: class index without loss and gradient. Default: -100.
         reduction: "mean" (weighted), "sum", or "none". Default: "mean".
         label_smoothing: share of the uniform distribution in q, in [0, 1]. Default: 0.0.
 

@@ -9,17 +9,13 @@ from minifw.nn.rule import Pullback, constant, refuse_inplace
 __all__ = ["Dropout", "dropout"]
 
 
-Source = Generator | list[Generator] | None
-
-
 def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, generator: Source = None
+    input: Tensor, p: float = 0.5, training: bool = True, generator: Generator | None = None
 ) -> tuple[Tensor, Pullback]:
     """Zero each entry with probability p and divide the others by 1 - p.
 
     output = input * mask, with mask = Bernoulli(1 - p) / (1 - p), so that the expectation is the
-    input; grad_input = grad_output * mask. The same generator gives torch's mask, bit for bit. A
-    list of generators gives each entry along the first dimension, a member of a stack, its own.
+    input; grad_input = grad_output * mask. The same generator gives torch's mask, bit for bit.
 
     Raises:
         ValueError: p is not in [0, 1].
@@ -31,17 +27,12 @@ def dropout(
     if p == 1:
         mask = torch.zeros_like(input)
     else:
-        mask = torch.empty_like(input)
-        if isinstance(generator, list):
-            for of_member, source in zip(mask.unbind(), generator, strict=True):
-                of_member.bernoulli_(1 - p, generator=source)
-        else:
-            mask.bernoulli_(1 - p, generator=generator)
+        mask = torch.empty_like(input).bernoulli_(1 - p, generator=generator)
         mask.div_(constant(1 - p, input.dtype, input.device))
     return input * mask, lambda grad_output: grad_output * mask
 
 
-class Dropout(Module):
+class Dropout(Module, capturable=True):
     """In training, zero each entry with probability p and divide the others by 1 - p.
 
     Args:
@@ -57,7 +48,11 @@ class Dropout(Module):
     Source: report 000; :class:`torch.nn.Dropout`.
     """
 
-    def __init__(self, p: float = 0.5, inplace: bool = False, *, generator: Source = None) -> None:
+    _shown = ("p",)
+
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *, generator: Generator | None = None
+    ) -> None:
         refuse_inplace(inplace)
         if not 0 <= p <= 1:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
@@ -66,6 +61,3 @@ class Dropout(Module):
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return dropout(input, self.p, self.training, self.generator)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"

@@ -8,9 +8,9 @@
 >>> grad_bias
 tensor([4., 4., 4.])
 
-The pullback of a function of one tensor returns one gradient, of several a tuple; a loss is
-differentiated in its input alone. Each function stands beside the module that calls it; this is
-their list. Names and arguments are those of :mod:`torch.nn.functional`.
+The pullback of a function of one tensor returns one gradient, of several tensors a tuple. A loss is
+differentiated in its input alone. Each function is defined beside the module that calls it. Names
+and arguments are as in :mod:`torch.nn.functional`.
 """
 
 from minifw.nn.activation import activation, sigmoid, tanh

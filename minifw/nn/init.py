@@ -1,7 +1,7 @@
 """Initializers, under the names and with the draws of :mod:`torch.nn.init`.
 
-Each fills its tensor or parameter in place, from ``generator`` (default: torch's global one), and
-returns it; the same generator gives bit for bit what torch gives.
+Each fills a tensor or parameter in place, from ``generator`` (default: torch's global generator),
+and returns it. The same generator gives the same values as torch, bit for bit.
 """
 
 import math
@@ -28,7 +28,7 @@ _GAINS = {
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """The factor by which weights before a nonlinearity are to be larger than before none.
+    """Return the recommended factor of the standard deviation of weights before a nonlinearity.
 
     Args:
         nonlinearity: name of the function in ``nn.functional``; "linear" for none.
@@ -130,7 +130,7 @@ def kaiming_uniform_(
         tensor: a weight of shape (out_features, in_features, \\*); without entries it is left as
             it is, with torch's UserWarning.
         a: negative slope, for "leaky_relu". Default: 0.
-        mode: "fan_in" keeps the variance of outputs, "fan_out" of gradients. Default: "fan_in".
+        mode: "fan_in" preserves the variance of outputs, "fan_out" of gradients. Default: "fan_in".
         nonlinearity: as :func:`calculate_gain`. Default: "leaky_relu".
         generator: source of the draws. Default: torch's global generator.
 

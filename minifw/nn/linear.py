@@ -22,9 +22,6 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
         grad_weight = sum G^T input
         grad_bias   = sum G
 
-    All may have one more dimension in front, that of the members of a stack: then each input meets
-    its own weight and bias.
-
     Shape:
         - input: (\\*, in_features); weight: (out_features, in_features); bias: (out_features).
         - output: (\\*, out_features).
@@ -32,23 +29,18 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
     Raises:
         RuntimeError: shapes, dtypes or devices do not fit.
     """
-    if input.dim() != weight.dim():
+    if input.dim() != 2:
         return _linear_any_dimensions(input, weight, bias)
-    product = torch.mm if input.dim() == 2 else torch.bmm
     try:
-        if bias is None:
-            output = product(input, weight.mT)
-        elif input.dim() == 2:
-            output = torch.addmm(bias, input, weight.mT)
-        else:
-            output = torch.baddbmm(bias.unsqueeze(1), input, weight.mT)
-    except RuntimeError as error:
-        raise RuntimeError(_misfit(input, weight) or str(error)) from None
+        output = torch.mm(input, weight.mT) if bias is None else torch.addmm(bias, input, weight.mT)
+    except RuntimeError:
+        check_input(input, weight)
+        raise
 
     def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         return (
-            product(grad_output, weight) if needs_input_grad[0] else None,
-            product(grad_output.mT, input) if needs_input_grad[1] else None,
+            torch.mm(grad_output, weight) if needs_input_grad[0] else None,
+            torch.mm(grad_output.mT, input) if needs_input_grad[1] else None,
             grad_output.sum(-2) if bias is not None and needs_input_grad[2] else None,
         )
 
@@ -58,39 +50,35 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[T
 def _linear_any_dimensions(
     input: Tensor, weight: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Pullback]:
-    """:func:`linear` with the leading dimensions of input, one, many or none, taken as rows."""
-    misfit = _misfit(input, weight)
-    if misfit:
-        raise RuntimeError(misfit)
-    of_rows = (*weight.shape[:-2], -1, weight.shape[-1])
-    rows, pullback_rows = linear(input.reshape(of_rows), weight, bias)
+    """:func:`linear` with the leading dimensions of input merged into one."""
+    check_input(input, weight)
+    rows, pullback_rows = linear(input.reshape(-1, weight.shape[1]), weight, bias)
 
     def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         grad_input, *grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
         return (None if grad_input is None else grad_input.view(input.shape), *grads)
 
-    return rows.view(*input.shape[:-1], weight.shape[-2]), pullback
+    return rows.view(*input.shape[:-1], len(weight)), pullback
 
 
-def _misfit(input: Tensor, weight: Tensor) -> str:
-    """What does not fit, or "" if input and weight do."""
-    members = weight.shape[:-2]
-    fits = input.dim() > len(members) and input.shape[: len(members)] == members
-    if not fits or input.shape[-1] != weight.shape[-1]:
-        shape = ", ".join(map(str, (*members, "*", weight.shape[-1])))
-        return (
-            f"expected input of shape ({shape}), got {list(input.shape)}; the last dimension must "
-            f"hold the {weight.shape[-1]} features" + ", the first the members" * bool(members)
+def check_input(input: Tensor, weight: Tensor) -> None:
+    """Raise RuntimeError if ``input`` does not fit ``weight`` (\\*, out_features, in_features)."""
+    *stack, _, features = weight.shape
+    fits = input.dim() > len(stack) and list(input.shape[: len(stack)]) == stack
+    if not fits or input.shape[-1] != features:
+        shape = ", ".join(map(str, (*stack, "*", features)))
+        raise RuntimeError(
+            f"expected input of shape ({shape}), got {list(input.shape)}; its last dimension must "
+            f"hold the {features} features"
         )
     if (input.dtype, input.device) != (weight.dtype, weight.device):
-        return (
+        raise RuntimeError(
             f"expected input of {weight.dtype} on {weight.device}, as the weight, got "
             f"{input.dtype} on {input.device}; convert one of them with .to()"
         )
-    return ""
 
 
-class Linear(Module):
+class Linear(Module, capturable=True):
     """Affine map: output = input weight^T + bias.
 
     Args:
@@ -107,7 +95,7 @@ class Linear(Module):
 
     Attributes:
         weight (Parameter): (out_features, in_features), from U(-k, k), k = 1 / sqrt(in_features).
-        bias (Parameter | None): (out_features), from the same.
+        bias (Parameter | None): (out_features), from the same distribution.
 
     Source: reports 000 to 004; :class:`torch.nn.Linear`.
     """
@@ -131,8 +119,8 @@ class Linear(Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the parameters anew, as torch does."""
-        # The same bound as that of the bias, by torch's way to it, whose rounding it has.
+        """Draw new initial values, as torch does."""
+        # The bound is that of the bias; computed as torch does, it has the same rounding.
         init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         if self.bias is not None:
             bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Loss, the base class, and the losses of regression, each beside its derivative.
+"""Losses: their base class, and those of regression, each beside its derivative.
 
 A loss is differentiated in its input alone; its target is a constant.
 """
@@ -29,19 +29,36 @@ def check_reduction(reduction: str) -> None:
 
 
 def reduce(
-    loss: Tensor, derivative: Callable[[], Tensor], reduction: str, factor: float = 1.0
-) -> tuple[Tensor, Pullback]:
-    """Reduce elementwise losses whose derivative in the input is ``factor * derivative()``."""
+    loss: Tensor,
+    reduction: str,
+    count: Tensor | None = None,
+    factor: float = 1.0,
+    dim: int | None = None,
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Reduce losses by "mean", "sum" or "none".
+
+    Args:
+        loss: the losses.
+        reduction: "mean" for their sum divided by ``count``, "sum", or "none".
+        count: divisor of the mean. Default: the number of losses.
+        factor: factor of the pullback, if count is the default. Default: 1.
+        dim: dimension to reduce. Default: all.
+
+    Returns:
+        The reduced loss, and a pullback that maps its gradient to that of a single loss.
+
+    Raises:
+        ValueError: reduction is unknown.
+    """
     check_reduction(reduction)
+    output, number = loss if reduction == "none" else loss.sum(dim), 1
     if reduction == "mean":
-        count = constant(loss.numel(), loss.dtype, loss.device)
-        output = loss.sum(None) / count
-        factor = factor / loss.numel() if loss.numel() else math.nan
-    else:
-        output = loss.sum() if reduction == "sum" else loss
-    scale = constant(factor, loss.dtype, loss.device)
-    # The factors meet before they meet the tensor: one pass over it instead of three.
-    return output, lambda grad_output: derivative() * (grad_output * scale)
+        if count is not None:
+            return output / count, lambda grad_output: grad_output / count
+        number = loss.numel() if dim is None else loss.shape[dim]
+        output = output / constant(number, loss.dtype, loss.device)
+    scale = constant(factor / number if number else math.nan, loss.dtype, loss.device)
+    return output, lambda grad_output: grad_output * scale
 
 
 def _regression_loss(
@@ -63,12 +80,15 @@ def _regression_loss(
     if input.dtype != target.dtype:
         target = target.to(torch.result_type(input, target))  # bool cannot be subtracted
     difference = input - target
-    output, pullback = reduce(
-        function(difference), lambda: derivative(difference), reduction, factor
-    )
-    if difference.shape == input.shape and difference.dtype == input.dtype:
-        return output, pullback
-    return output, lambda grad: pullback(grad).sum_to_size(input.shape).to(input)
+    output, pullback_reduce = reduce(function(difference), reduction, factor=factor)
+
+    def pullback(grad_output: Tensor) -> Tensor:
+        grad = derivative(difference) * pullback_reduce(grad_output)
+        if grad.shape == input.shape and grad.dtype == input.dtype:
+            return grad
+        return grad.sum_to_size(input.shape).to(input)
+
+    return output, pullback
 
 
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> tuple[Tensor, Pullback]:
@@ -98,7 +118,7 @@ def smooth_l1_loss(
 ) -> tuple[Tensor, Pullback]:
     """d^2 / (2 beta) where abs(d) < beta, else abs(d) - beta / 2, with d = x - t; reduced.
 
-    Its derivative in x is d / beta, held between -1 and 1. For beta = 0 it is :func:`l1_loss`.
+    Its derivative in x is d / beta, clamped to [-1, 1]. For beta = 0 it is :func:`l1_loss`.
 
     Shape and Raises: as :func:`mse_loss`; also RuntimeError for a negative beta.
     """
@@ -122,7 +142,7 @@ def huber_loss(
 ) -> tuple[Tensor, Pullback]:
     """d^2 / 2 where abs(d) < delta, else delta (abs(d) - delta / 2), with d = x - t; reduced.
 
-    Its derivative in x is d, held between -delta and delta.
+    Its derivative in x is d, clamped to [-delta, delta].
 
     Shape and Raises: as :func:`mse_loss`; also RuntimeError for a delta of 0 or less.
     """
@@ -139,8 +159,8 @@ def huber_loss(
     )
 
 
-class Loss(Module):
-    """Base class of the losses; a subclass defines ``loss``.
+class Loss(Module, capturable=True):
+    """Base class of the losses; a subclass defines :meth:`loss`.
 
     ``criterion(input, target)`` returns the loss, ``criterion.backward()`` its gradient in input.
 
@@ -159,49 +179,24 @@ class Loss(Module):
         """Return the loss and its pullback, which maps to the gradient in input alone."""
         raise NotImplementedError(f"{type(self).__name__} defines no loss")
 
-    def count(self, target: Tensor, losses: Tensor) -> Tensor | int:
-        """What each member of a stack divides the sum of its ``losses`` by to get their mean."""
-        return losses.shape[1]
-
     def rule(self, input: Tensor, target: Tensor) -> tuple[Tensor, Pullback]:
-        of_all = self._loss_of_members if self.members else self.loss
-        output, pullback = of_all(input, target, self.reduction)
+        output, pullback = self.loss(input, target, self.reduction)
         return output, lambda grad_output: (pullback(grad_output), NOT_DIFFERENTIATED)
 
-    def _loss_of_members(
-        self, input: Tensor, target: Tensor, reduction: str
-    ) -> tuple[Tensor, Pullback]:
-        """The loss of each member, from the losses of all their samples."""
-        each, pullback = self.loss(input.flatten(0, 1), target.flatten(0, 1), "none")
-        if reduction == "none":
-            shape = (len(input), -1, *each.shape[1:])
-            return each.view(shape), lambda grad: pullback(grad.flatten(0, 1)).view(input.shape)
-        losses = each.view(len(input), -1)
-        count = self.count(target, losses) if reduction == "mean" else 1
-
-        def pullback_members(grad_output: Tensor) -> Tensor:
-            grad = (grad_output / count).unsqueeze(1).expand(losses.shape)
-            return pullback(grad.reshape(each.shape)).view(input.shape)  # type: ignore[no-any-return]
-
-        return losses.sum(1) / count, pullback_members
-
     def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
-        """Return the gradient of the latest loss in its input.
+        """Return the gradient of the most recent loss in its input.
 
         Args:
-            grad_outputs: gradient in the loss itself; may be left out for a scalar loss, and for
-                one scalar a member.
+            grad_outputs: gradient in the loss itself. Default: 1, for a scalar loss.
             needs_input_grad: must be True, since there is nothing else to compute.
 
         Raises:
             RuntimeError: as :meth:`minifw.nn.Module.backward`.
         """
-        if self.members and self._calls and not grad_outputs and self.reduction != "none":
-            grad_outputs = tuple(map(torch.ones_like, self._calls[-1][0]))
         return super().backward(*grad_outputs)[0]
 
 
-class MSELoss(Loss):
+class MSELoss(Loss, capturable=True):
     """Squared error (x - t)^2.
 
     Args:
@@ -216,7 +211,7 @@ class MSELoss(Loss):
         return mse_loss(input, target, reduction)
 
 
-class L1Loss(Loss):
+class L1Loss(Loss, capturable=True):
     """Absolute error abs(x - t).
 
     Args:
@@ -231,12 +226,12 @@ class L1Loss(Loss):
         return l1_loss(input, target, reduction)
 
 
-class SmoothL1Loss(Loss):
+class SmoothL1Loss(Loss, capturable=True):
     """d^2 / (2 beta) where abs(d) < beta, else abs(d) - beta / 2, with d = x - t.
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
-        beta: distance from which it is linear. Default: 1.0.
+        beta: distance above which it is linear. Default: 1.0.
 
     Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
 
@@ -251,12 +246,12 @@ class SmoothL1Loss(Loss):
         return smooth_l1_loss(input, target, reduction, self.beta)
 
 
-class HuberLoss(Loss):
+class HuberLoss(Loss, capturable=True):
     """d^2 / 2 where abs(d) < delta, else delta (abs(d) - delta / 2), with d = x - t.
 
     Args:
         reduction: "mean" over all entries, "sum", or "none". Default: "mean".
-        delta: distance from which it is linear. Default: 1.0.
+        delta: distance above which it is linear. Default: 1.0.
 
     Shape: input and target (\\*); output: scalar, or (\\*) for reduction "none".
 

@@ -1,30 +1,29 @@
-"""Module: what every layer, loss and model is, and the explicit backward pass."""
+"""Module: what every layer, loss and model is; its children, parameters, buffers and state."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-import torch
 from torch import Tensor
 
-from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, as_tuple, forward_pass, modified, versions
-from minifw.nn.tape import Tape
-from minifw.nn.tree import ModuleTree
+from minifw.nn.differentiable import Differentiable
+from minifw.nn.parameter import Parameter
 
 __all__ = ["Module"]
 
 
-class Module(ModuleTree):
+class Module(Differentiable, capturable=True):
     """Base class of every layer, loss and model.
 
     A subclass assigns parameters and sub-modules to attributes and defines one of two methods. It
     never defines ``backward``.
 
-    - ``forward(*inputs)`` calls other modules and returns the output, as in torch; the backward
-      pass comes from the calls themselves, through a :class:`~minifw.nn.tape.Tape`.
+    - ``forward(*inputs)`` calls other modules and returns the output, as in torch. A
+      :class:`~minifw.nn.tape.Tape` records the calls and goes through them in reverse.
     - ``rule(*inputs)`` computes on tensors and returns output and pullback: the closure that maps
       the gradient of the output to that of each input (:mod:`minifw.nn.rule`).
 
+    >>> import torch
     >>> from minifw import nn
     >>> module = nn.ReLU()
     >>> module(torch.tensor([-1.0, 2.0]))
@@ -36,225 +35,247 @@ class Module(ModuleTree):
         training (bool): set by :meth:`train` and :meth:`eval`; default True.
     """
 
-    # What belongs to this very object and not to its state: the calls not yet gone back through
-    # (outputs, tensors to watch, their versions, pullback), and the plans of its training steps.
-    __slots__ = ("_calls", "_plans")
-    _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
-    _plans: list[Any]
-    _backward_hooks: Mapping["_Handle", Callable[..., Any]] = MappingProxyType({})
+    training: bool = True
+    # Names of buffers, and whether the state_dict has them.
+    _buffers: Mapping[str, bool] = MappingProxyType({})
 
-    def __new__(cls, *_args: object, **_options: object) -> Self:
-        module = super().__new__(cls)
-        module._calls, module._plans = [], []
-        return module
+    def __setattr__(self, name: str, value: object) -> None:
+        present, kind = vars(self).get(name), ""
+        if name in self._buffers and not isinstance(value, Tensor | None):
+            kind, expected = "buffer", "torch.Tensor or None expected"
+        elif isinstance(present, Module) and not isinstance(value, Module | Parameter | None):
+            kind, expected = "child module", f"Module or None expected; del {name} first"
+        elif isinstance(present, Parameter) and not isinstance(value, Parameter | None):
+            kind = "parameter"
+            expected = f"Parameter or None expected; to change its values assign to {name}.data"
+        if kind:
+            raise TypeError(
+                f"cannot assign {type(value).__name__} as {kind} {name!r} of {type(self).__name__} "
+                f"({expected})"
+            )
+        super().__setattr__(name, value)
 
-    def __init_subclass__(cls) -> None:
-        if "forward" in vars(cls) and "rule" not in vars(cls):
-            # What a subclass defines last is what runs, whichever of the two it is.
-            cls.rule = Module.rule  # type: ignore[method-assign]
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        if name in self._buffers:
+            self._buffers = {key: kept for key, kept in self._buffers.items() if key != name}
 
-    def forward(self, *inputs: Any, **options: Any) -> Any:
-        """Return the output, by calling other modules."""
-        raise NotImplementedError(
-            f"{type(self).__name__} defines no forward; define forward (calls of other modules) or "
-            "rule (output and pullback)"
+    def _assigned(self) -> Iterator[tuple[str, "Module"]]:
+        """Iterate over the modules assigned to this one; a shared module appears several times."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """Iterate over the modules assigned to this one, each once, with its name."""
+        return _once(self._assigned())
+
+    def children(self) -> Iterator["Module"]:
+        """Iterate over the modules assigned to this one, each once."""
+        return (child for _, child in self.named_children())
+
+    def _paths(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """Iterate over all paths and their modules; a shared module has several paths."""
+        yield prefix, self
+        for name, child in self._assigned():
+            yield from child._paths(_join(prefix, name))
+
+    def named_modules(self) -> Iterator[tuple[str, "Module"]]:
+        """Iterate over this module and all below it, each once, with its path ("" for this one)."""
+        return _once(self._paths())
+
+    def modules(self) -> Iterator["Module"]:
+        """Iterate over this module and all below it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Iterate over the parameters of this module and all below it, each once, with its path."""
+        return _once(
+            (_join(path, name), value)
+            for path, module in self.named_modules()
+            for name, value in vars(module).items()
+            if isinstance(value, Parameter)
         )
 
-    def rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
-        """Return the output and the pullback; by default those of ``forward``."""
-        outer, tape = forward_pass.tape, Tape(inputs)
-        forward_pass.tape = tape
-        try:
-            output = self.forward(*inputs, **options)
-        finally:
-            forward_pass.tape = outer
-        tape.close(as_tuple(output))
-        return output, tape.pullback
+    def parameters(self) -> Iterator[Parameter]:
+        """Iterate over the parameters of this module and all below it, each once."""
+        return (parameter for _, parameter in self.named_parameters())
 
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Return the output, and keep what :meth:`backward` needs.
-
-        Raises:
-            RuntimeError: ``forward`` computes on tensors other than by calling modules; or an error
-                of torch's, with the path of the module in which it arose in front.
-        """
-        tape = forward_pass.tape
-        if tape is not None:
-            return tape.call(self, inputs, options)
-        for place, value in enumerate(inputs):
-            if isinstance(value, Tensor) and (
-                value.requires_grad or (place and any(value is one for one in inputs[:place]))
-            ):
-                # Unknown to autograd, and told apart from the same tensor in another place.
-                inputs = (*inputs[:place], value.detach(), *inputs[place + 1 :])
-        try:
-            output, pullback = self.call_rule(*inputs, **options)
-        except Exception as error:
-            self._name_the_failed(error)
-            raise
-        outputs = as_tuple(output)
-        for tensor in outputs:
-            if tensor.requires_grad:
-                raise RuntimeError(
-                    f"{self._describe()}: a parameter or a keyword argument requires grad in "
-                    "autograd's sense, so autograd would record what minifw differentiates by "
-                    "hand; detach() it"
-                )
-        if forward_pass.recording:
-            tensors = [tensor for tensor in inputs + outputs if isinstance(tensor, Tensor)]
-            self._calls.append((outputs, tensors, versions(tensors), pullback))
-        return output
-
-    def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
-        """:meth:`rule`, with the backward hooks, and its errors marked with this module."""
-        try:
-            output, pullback = self.rule(*inputs, **options)
-        except Exception as error:
-            vars(error).setdefault("failed_in", self)  # the innermost is the one to name
-            raise
-        if not self._backward_hooks:
-            return output, pullback
-
-        def pullback_and_hooks(*grad_outputs: Any, **options: Any) -> Any:
-            grads = pullback(*grad_outputs, **options)
-            for hook in list(self._backward_hooks.values()):
-                replaced = hook(self, as_tuple(grads), grad_outputs)
-                if replaced is not None:
-                    several = as_tuple(replaced)
-                    grads = several if len(several) > 1 else several[0]
-            return grads
-
-        return output, pullback_and_hooks
-
-    def register_full_backward_hook(self, hook: Callable[..., Any]) -> "_Handle":
-        """Have ``hook(module, grad_input, grad_output)`` called in the backward pass.
-
-        So the gradient of any tensor in between can be read, since each is the output of a module,
-        within a :class:`Sequential` or a ``forward`` alike.
-
-        >>> from minifw import nn
-        >>> grads = []
-        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-        >>> handle = model[0].register_full_backward_hook(
-        ...     lambda module, grad_input, grad_output: grads.append(grad_output[0])
-        ... )
-        >>> output = model(torch.ones(4, 2))
-        >>> grad_input = model.backward(torch.ones(4, 3))
-        >>> grads[0].shape  # of the gradient of the output of the first layer
-        torch.Size([4, 3])
-        >>> handle.remove()
-
-        A module called several times calls its hook as often, the latest call first. A pass with
-        ``needs_input_grad=False`` leaves out, as torch does, what only frozen modules lie behind.
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Assign ``tensor`` as state that is not trained; :meth:`to` moves and casts it.
 
         Args:
-            hook: called with two tuples, the gradients of inputs and of outputs, None for one that
-                is not computed; what it returns, if not None, replaces the gradient of the input
-                (a tuple for several). It applies to calls after it was registered.
-
-        Returns:
-            A handle whose ``remove()`` takes the hook away.
-
-        Source: :meth:`torch.nn.Module.register_full_backward_hook`; report 003 (``grad_v``).
-        """
-        handle = _Handle(self)
-        self._backward_hooks = {**self._backward_hooks, handle: hook}
-        return handle
-
-    def _name_the_failed(self, error: Exception) -> None:
-        failed = vars(error).pop("failed_in", self)
-        path = next((name for name, module in self.named_modules() if module is failed), "")
-        if error.args and isinstance(error.args[0], str):
-            where = f"{path} {failed._describe()}" if path else failed._describe()
-            error.args = (f"{where}: {error.args[0]}", *error.args[1:])
-
-    def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
-        """Go back through the latest call that has not yet been gone back through.
-
-        Adds to the ``grad`` of every parameter of the call that has ``requires_grad``.
-
-        Args:
-            grad_outputs: gradient of the loss in each output, in its shape and dtype; may be left
-                out for a scalar output, whose gradient is then 1.
-            needs_input_grad: False saves the work that only the inputs' gradients need; what is
-                returned is then unspecified. Default: True.
-
-        Returns:
-            The gradient of the input, or a tuple of one for each positional argument; None for
-            what is no tensor, has no influence on the outputs or is the target of a loss.
+            name: name of the attribute.
+            tensor: the values; None for a buffer that is not in use.
+            persistent: whether :meth:`state_dict` has it. Default: True.
 
         Raises:
-            RuntimeError: no call awaits its backward pass; ``grad_outputs`` do not fit the outputs;
-                a tensor that is needed was modified in place.
-            TypeError: a gradient is not a tensor.
+            TypeError: the name is not a string, or the tensor not a tensor.
+            KeyError: the name is empty, has a dot, or is that of another attribute.
         """
-        if not self._calls:
-            raise RuntimeError(
-                f"{self._describe()}: no call awaits its backward pass; call the module first, "
-                "outside no_grad, once for each backward. Calls made inside another module are "
-                "gone back through by that module"
+        if not isinstance(name, str):
+            raise TypeError(f"buffer name should be a string, got {type(name).__name__}")
+        if not name or "." in name or (hasattr(self, name) and name not in self._buffers):
+            raise KeyError(
+                f"expected a buffer name without a dot that {type(self).__name__} has no other "
+                f"attribute of, got {name!r}"
             )
-        outputs, tensors, then, pullback = self._calls[-1]
-        try:
-            grads = _checked_grads(grad_outputs, outputs)
-            now = versions(tensors)
-            if now != then:
-                changed = next(i for i, number in enumerate(then) if number != now[i])
-                raise RuntimeError(modified("an input or output", tensors[changed]))
-        except (RuntimeError, TypeError) as error:
-            raise type(error)(f"{self._describe()}.backward: {error}") from None
-        # Memory: what the call holds is let go of as the pass goes on, the first gradient included.
-        self._calls.pop()
-        del outputs, tensors, grad_outputs
-        single = len(grads) == 1
-        if not needs_input_grad:
-            if not self.is_trained():
-                return None
-            if single:
-                return pullback(grads.pop(), needs_input_grad=False)
-            return pullback(*grads, needs_input_grad=False)
-        grad = pullback(grads.pop()) if single else pullback(*grads)
-        if isinstance(grad, tuple):
-            return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
-        return None if grad is NOT_DIFFERENTIATED else grad
+        if not isinstance(tensor, Tensor | None):
+            raise TypeError(f"buffer {name!r} must be a torch.Tensor, got {type(tensor).__name__}")
+        self._buffers = {**self._buffers, name: persistent}
+        setattr(self, name, None if tensor is None else tensor.detach())
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy shares no pending backward pass and no plan, which fill the original's gradients.
-        return vars(self)
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Iterate over the buffers of this module and all below it, each once, with its path."""
+        return _once(
+            (_join(path, name), vars(module)[name])
+            for path, module in self.named_modules()
+            for name in module._buffers
+            if vars(module)[name] is not None
+        )
 
+    def buffers(self) -> Iterator[Tensor]:
+        """Iterate over the buffers of this module and all below it, each once."""
+        return (buffer for _, buffer in self.named_buffers())
 
-class _Handle:
-    """What takes a hook away."""
+    def apply(self, function: Callable[["Module"], object]) -> Self:
+        """Call ``function`` on every module below this one, then on this one, as torch does."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
 
-    def __init__(self, module: Module) -> None:
-        self._module = module
+    def is_trained(self) -> bool:
+        for value in vars(self).values():
+            if isinstance(value, Parameter):
+                trained = value.requires_grad
+            elif isinstance(value, Module):
+                trained = value.is_trained()
+            else:
+                continue
+            if trained:
+                return True
+        return False
 
-    def remove(self) -> None:
-        """Take the hook away, if that has not been done."""
-        hooks = self._module._backward_hooks.items()
-        self._module._backward_hooks = {key: hook for key, hook in hooks if key is not self}
+    # Modes and state.
 
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout drops, statistics run) here and below."""
+        if not isinstance(mode, bool):
+            raise ValueError(f"training mode is expected to be boolean, got {mode!r}")
+        for module in self.modules():
+            module.training = mode
+        return self
 
-def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """``given``, or 1 for a scalar output, once it is seen to fit ``outputs``."""
-    if not given and len(outputs) == 1:
-        if outputs[0].numel() != 1:
+    def eval(self) -> Self:
+        """Set evaluation mode here and below."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Set ``requires_grad`` of every parameter; False freezes them."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset the gradients of every parameter to None, or to zeros."""
+        for parameter in self.parameters():
+            parameter.zero_grad(set_to_none)
+
+    def to(self, *args: Any, **options: Any) -> Self:
+        """Move and cast parameters and buffers, as :meth:`torch.Tensor.to`; returns the module.
+
+        Tensors that are not floating-point are moved and keep their dtype.
+
+        Raises:
+            TypeError: the dtype is not floating-point; nothing has been cast.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            result = tensor.to(*args, **options)
+            if not tensor.is_floating_point():
+                return tensor.to(result.device)
+            if not result.is_floating_point():
+                raise TypeError(f"to only accepts floating-point dtypes, but got {result.dtype}")
+            return result
+
+        parameters = [(parameter, moved(parameter.data)) for parameter in self.parameters()]
+        buffers = {id(buffer): moved(buffer) for buffer in self.buffers()}
+        for parameter, data in parameters:
+            parameter.data = data
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.to(*args, **options)
+        for module in self.modules():
+            for name in module._buffers:
+                value = vars(module)[name]
+                if value is not None:
+                    setattr(module, name, buffers[id(value)])
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors of parameters and persistent buffers by path, in torch's order.
+
+        They are shared with the module, not copied.
+        """
+        state: dict[str, Tensor] = {}
+        for path, module in self._paths():
+            values = vars(module)
+            named = [(name, p.data) for name, p in values.items() if type(p) is Parameter]
+            named += [(name, values[name]) for name, kept in module._buffers.items() if kept]
+            state |= {_join(path, name): tensor for name, tensor in named if tensor is not None}
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy ``state_dict``, of this framework or of torch, into parameters and buffers.
+
+        With ``strict=False`` it transfers the tensors that two models have in common. A parameter
+        keeps its ``requires_grad``. To replace a parameter itself, assign another before you make
+        the optimizer, which keeps the parameters it was given: ``module.weight = Parameter(...)``.
+
+        Args:
+            state_dict: tensors by path.
+            strict: whether the keys must be exactly those of :meth:`state_dict`. Default: True.
+
+        Raises:
+            RuntimeError: keys are missing or unexpected, or shapes differ. The message lists all of
+                them, and nothing has been copied.
+        """
+        expected = self.state_dict()
+        shared = [key for key in expected if key in state_dict]
+        faults = []
+        if strict:
+            faults += [f"missing key {key!r}" for key in expected if key not in state_dict]
+            faults += [f"unexpected key {key!r}" for key in state_dict if key not in expected]
+        for key in shared:
+            shape, found = list(expected[key].shape), list(state_dict[key].shape)
+            if shape != found:
+                faults.append(f"size mismatch for {key!r}: expected shape {shape}, got {found}")
+        if faults:
             raise RuntimeError(
-                "grad_output can be left out only for a scalar output, but the output has shape "
-                f"{list(outputs[0].shape)}; pass the gradient of the loss in it"
+                f"cannot load state_dict into {type(self).__name__}: " + "; ".join(faults)
             )
-        return [torch.ones_like(outputs[0])]
-    if len(given) != len(outputs):
-        raise RuntimeError(f"expected {len(outputs)} gradients, one an output, got {len(given)}")
-    for grad, output in zip(given, outputs, strict=True):
-        if not isinstance(grad, Tensor):
-            raise TypeError(f"grad_output must be a torch.Tensor, got {type(grad).__name__}")
-        if grad.shape != output.shape or grad.dtype != output.dtype:
-            raise RuntimeError(
-                f"grad_output must be as the output, {_facts(output)}, got {_facts(grad)}"
-            )
-    return [grad.detach() if grad.requires_grad else grad for grad in given]
+        for key in shared:
+            expected[key].copy_(state_dict[key].detach())
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self._assigned()]
+        if not lines:
+            return self._describe()
+        head = [self.extra_repr()] if self.extra_repr() else []
+        return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
 
 
-def _facts(tensor: Tensor) -> str:
-    return f"shape {list(tensor.shape)} and {tensor.dtype}"
+T = TypeVar("T")
+
+
+def _once(named: Iterable[tuple[str, T]]) -> Iterator[tuple[str, T]]:
+    """Iterate over each value once, under its first name."""
+    seen: set[int] = set()
+    for name, value in named:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

@@ -1,4 +1,4 @@
-"""Normalization to mean 0 and variance 1, and LayerNorm: that of the features of a sample."""
+"""Normalization to mean 0 and variance 1, and LayerNorm, over the features of a sample."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ __all__ = ["LayerNorm", "layer_norm"]
 
 
 def moments_over(input: Tensor, over: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Variance and mean over dimensions, kept with size 1; 0 where there are no values."""
+    """Return variance and mean over dimensions, kept with size 1; 0 where there are no values."""
     input = widened(input)
     if input.numel():
         # Not var_mean, whose mean of infinity is NaN.
@@ -34,16 +34,16 @@ def normalize(
 ) -> tuple[Tensor, Pullback]:
     """z weight + bias, with z = (input - mean) / sqrt(variance + eps).
 
-    ``over`` are the dimensions of ``input`` that the moments were taken over; None says that they
-    are constants. ``sum_over`` are those over which weight and bias are broadcast. With G the
-    gradient of the output and mean() over ``over``::
+    ``over`` are the dimensions of ``input`` that the moments were computed over; None for constant
+    moments. ``sum_over`` are the dimensions that weight and bias are broadcast over. With G
+    the gradient of the output and mean() over ``over``::
 
         grad_z      = G weight
         grad_input  = (grad_z - mean(grad_z) - z mean(grad_z z)) / sqrt(variance + eps)
         grad_weight = sum G z
         grad_bias   = sum G
 
-    where the two means are the derivatives of mean and variance; for constants they are left out.
+    The two means are the derivatives through mean and variance; constant moments have none.
     """
     if weight is not None and weight.dtype != input.dtype:
         raise RuntimeError(
@@ -82,15 +82,15 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> tuple[Tensor, Pullback]:
-    """(input - mean) / sqrt(variance + eps) weight + bias, moments over the last dimensions.
+    """(input - mean) / sqrt(variance + eps) weight + bias, with moments over the last dimensions.
 
-    The pullback returns the gradients of input, weight and bias, as that of
+    The pullback returns the gradients of input, weight and bias: see
     :func:`~minifw.nn.normalization.normalize`.
 
     Shape:
         - input and output: (\\*, normalized_shape).
-        - weight and bias: normalized_shape; with one more dimension in front, that of the members
-          of a stack, input and output have it too.
+        - weight and bias: normalized_shape; or with the first dimension of input and output in
+          front, as in a stack.
 
     Raises:
         RuntimeError: normalized_shape is empty or not the end of the input's shape; dtypes differ.
@@ -118,17 +118,18 @@ def layer_norm(
         grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)
         shapes = (input.shape, (*members, *shape), (*members, *shape))
         return tuple(
-            None if grad is None else grad.view(of) for grad, of in zip(grads, shapes, strict=True)
+            None if grad is None else grad.view(shape)
+            for grad, shape in zip(grads, shapes, strict=True)
         )
 
     return output.view(input.shape), pullback
 
 
-class LayerNorm(Module):
-    """(input - mean) / sqrt(variance + eps) weight + bias, the moments those of each sample.
+class LayerNorm(Module, capturable=True):
+    """(input - mean) / sqrt(variance + eps) weight + bias, with moments of each sample.
 
     Args:
-        normalized_shape: the last dimensions of the input, over which the moments are taken.
+        normalized_shape: the last dimensions of the input, which the moments are computed over.
         eps: added to the variance. Default: 1e-5.
         elementwise_affine: whether there are weight and bias. Default: True.
         bias: whether there is a bias beside the weight. Default: True.

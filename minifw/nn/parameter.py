@@ -9,8 +9,8 @@ __all__ = ["Parameter"]
 class Parameter:
     """A tensor that training changes, the gradient of the loss in it, and whether it is trained.
 
-    As :class:`torch.nn.Parameter`, but a holder of a tensor rather than a tensor, so that autograd
-    cannot record what is done with it.
+    As :class:`torch.nn.Parameter`, but it holds a tensor instead of being one, so that autograd
+    cannot record operations on it.
 
     Args:
         data: the values; kept, not copied.
@@ -72,15 +72,22 @@ class Parameter:
         return self
 
     def add_grad(self, grad: Tensor) -> None:
-        """Add to ``grad``, out of place: a gradient is never changed after it was handed out."""
+        """Add to ``grad``, out of place: a gradient that was read never changes later."""
         self.grad = grad if self.grad is None else self.grad + grad
 
     def lend_grad(self, grad: Tensor) -> None:
-        """Set ``grad`` to a tensor that its owner will write over: whoever reads it gets a copy."""
+        """Set ``grad`` to a tensor that its owner will overwrite; reading ``grad`` copies it."""
         self._grad, self._lent = grad, True
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Reset ``grad`` to None, or to zeros."""
+        if set_to_none:
+            self.grad = None  # without reading it: to read a lent gradient is to copy it
+        elif self.grad is not None:
+            self.grad = torch.zeros_like(self.grad)
+
     def __getstate__(self) -> object:
-        self.grad = self.grad  # its own, since a copy of it would not be told when that changes
+        self.grad = self.grad  # a pickled or copied parameter must not share a lent gradient
         return super().__getstate__()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Rectifiers: activations close to 0 below 0 and to x above it, each beside its derivative."""
+"""Rectifiers: activations near 0 for negative x and near x for positive x, with derivatives."""
 
 import math
 
@@ -19,12 +19,12 @@ def relu(input: Tensor) -> tuple[Tensor, Pullback]:
 
     As in torch, the derivative at 0 is 0, and NaN passes its gradient on.
     """
-    output = torch.threshold(input, 0, 0)  # unlike clamp_min, it makes no -0
+    output = torch.threshold(input, 0, 0)  # unlike clamp_min, it never returns -0
 
     def pullback(grad_output: Tensor) -> Tensor:
-        # As torch.where(output != 0, grad_output, 0), which branches on every entry and takes
-        # several times as long where they follow no pattern. Here bits are taken for integers; to
-        # multiply those of the gradient by 0 or 1 is right even where it is infinite or NaN.
+        # torch.where(output != 0, grad_output, 0) branches on every entry, and takes several times
+        # as long on random signs. This multiplies the gradient's bits, as integers, by 0 or 1,
+        # which is also right for infinity and NaN.
         dtype = _INTEGERS[output.element_size()]
         mask = torch.empty_like(output, dtype=dtype)
         torch.ne(output.view(dtype), constant(0, dtype, output.device), out=mask)
@@ -114,7 +114,7 @@ def silu(input: Tensor) -> tuple[Tensor, Pullback]:
     return input * sigmoid, lambda grad: grad * sigmoid * (1 + input * (1 - sigmoid))
 
 
-class ReLU(Module):
+class ReLU(Module, capturable=True):
     """max(x, 0), elementwise.
 
     Args:
@@ -132,7 +132,7 @@ class ReLU(Module):
         return relu(input)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Module, capturable=True):
     """x where x > 0, else negative_slope x, elementwise.
 
     Args:
@@ -144,6 +144,8 @@ class LeakyReLU(Module):
     Source: :class:`torch.nn.LeakyReLU`.
     """
 
+    _shown = ("negative_slope",)
+
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         refuse_inplace(inplace)
         self.negative_slope = negative_slope
@@ -151,11 +153,8 @@ class LeakyReLU(Module):
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return leaky_relu(input, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
-
-class ELU(Module):
+class ELU(Module, capturable=True):
     """x where x > 0, else alpha (exp(x) - 1), elementwise.
 
     Args:
@@ -168,6 +167,8 @@ class ELU(Module):
     units; :class:`torch.nn.ELU`.
     """
 
+    _shown = ("alpha",)
+
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         refuse_inplace(inplace)
         self.alpha = alpha
@@ -175,11 +176,8 @@ class ELU(Module):
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return elu(input, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
 
-
-class Softplus(Module):
+class Softplus(Module, capturable=True):
     """log(1 + exp(beta x)) / beta, elementwise; x itself where beta x > threshold.
 
     Args:
@@ -191,6 +189,8 @@ class Softplus(Module):
     Source: :class:`torch.nn.Softplus`.
     """
 
+    _shown = ("beta", "threshold")
+
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         self.beta = beta
         self.threshold = threshold
@@ -198,11 +198,8 @@ class Softplus(Module):
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return softplus(input, self.beta, self.threshold)
 
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
 
-
-class GELU(Module):
+class GELU(Module, capturable=True):
     """x P(x), elementwise, with P the distribution function of N(0, 1).
 
     Args:
@@ -213,17 +210,16 @@ class GELU(Module):
     Source: Hendrycks and Gimpel (2016), Gaussian error linear units; :class:`torch.nn.GELU`.
     """
 
+    _shown = ("approximate",)
+
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = approximate
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return gelu(input, self.approximate)
 
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
 
-
-class SiLU(Module):
+class SiLU(Module, capturable=True):
     """x / (1 + exp(-x)), elementwise.
 
     Args:

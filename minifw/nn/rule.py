@@ -1,64 +1,43 @@
-"""Rules: how a layer states its value and its derivative at once.
+"""Rules: how a layer defines its output and its derivative in one method.
 
 A *rule* returns an output and its *pullback*: a closure that maps the gradient of the output to the
 gradient of each input (one tensor for one input, a tuple for several). What the backward pass needs
-lives in that closure, so it belongs to the call and not to the module: a module used twice, or
-called several times before its backward passes, is right by construction.
+lives in that closure, so it belongs to the call and not to the module: a module can be used twice
+in a model, or called several times before its backward passes.
 """
 
-import contextlib
 import functools
-import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
+from minifw.nn.versions import modified, version
 
-if TYPE_CHECKING:
-    from minifw.nn.tape import Tape
-
-__all__ = ["ALL", "NOT_DIFFERENTIATED", "Grads", "Needs", "Pullback", "no_grad", "parametric_rule"]
+__all__ = ["ALL", "NOT_DIFFERENTIATED", "Grads", "Needs", "Pullback", "parametric_rule"]
 
 Pullback = Callable[..., Any]
 
-# Of a function of an input, a weight and a bias: which gradients are needed, and what comes back.
+# For input, weight and bias: which gradients a pullback computes, and the gradients it returns.
 Needs = tuple[bool, bool, bool]
 ALL: Needs = (True, True, True)
 Grads = tuple[Tensor | None, ...]
 
-# What a pullback returns for an input that has influence but that it does not differentiate, as a
-# loss for its target. None, in contrast, says that there is no influence and nothing is lost.
+# A pullback returns it for an input that the output depends on but that the rule does not
+# differentiate, such as the target of a loss. None means that the output does not depend on it.
 NOT_DIFFERENTIATED: Any = object()
 
 
-class _ForwardPass(threading.local):
-    """What the modules called in this thread have to know of the pass that they are part of."""
+class HasRule(Protocol):
+    """A module, as the tape sees it."""
 
-    tape: "Tape | None" = None  # of the composed module whose forward is running
-    recording: bool = True
+    def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
+        """Return the output and its pullback."""
 
-
-forward_pass = _ForwardPass()
-
-
-class no_grad(contextlib.ContextDecorator):  # noqa: N801 -- torch's name
-    """Context in which calls keep nothing for a backward pass; also a decorator.
-
-    As :class:`torch.no_grad`, for minifw alone: autograd's own mode is left as it is.
-    """
-
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
-    def __enter__(self) -> None:
-        self._before.append(forward_pass.recording)
-        forward_pass.recording = False
-
-    def __exit__(self, *_: object) -> None:
-        forward_pass.recording = self._before.pop()
+    def is_trained(self) -> bool:
+        """Return whether a parameter of it has ``requires_grad``."""
 
 
 def parametric_rule(
@@ -68,26 +47,30 @@ def parametric_rule(
     bias: Parameter | None,
     **options: Any,
 ) -> tuple[Tensor, Pullback]:
-    """The rule of a module with a weight and a bias, from a function of its input and their values.
+    """Turn a function of input, weight and bias into the rule of a module that has both.
 
     Args:
-        function: ``function(input, weight=..., bias=..., **options)`` returns output and pullback;
-            the pullback takes the gradient of the output and ``needs_input_grad``, a bool for each
-            of the three, and returns their gradients, None where none is needed. Those of weight
-            and bias must be new tensors.
+        function: ``function(input, weight=..., bias=..., **options)`` returns output and pullback.
+            The pullback takes the gradient of the output and ``needs_input_grad``, three bools, and
+            returns three gradients, None where none is needed. The gradients of weight and bias
+            must be new tensors.
         input: the input of the module.
-        weight, bias: its parameters; None for one that it does without.
-        options: passed on to ``function``.
+        weight, bias: the parameters of the module; None for a parameter that it does not have.
+        options: further arguments of ``function``.
 
     Returns:
-        The output, and a pullback that adds to the parameters' gradients and returns the input's.
+        The output, and a pullback that adds to ``weight.grad`` and ``bias.grad`` and returns the
+        gradient of the input.
+
+    Raises:
+        RuntimeError: in the pullback, the weight was modified in place since the call.
     """
     weight_data = None if weight is None else weight.data
     bias_data = None if bias is None else bias.data
     output, pullback = function(input, weight=weight_data, bias=bias_data, **options)
     then = 0 if weight_data is None else version(weight_data)
 
-    # A simple annotation: those of an inner function are evaluated in every call of the outer.
+    # Python evaluates annotations of an inner function in every call of the outer: keep them short.
     def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Any:
         if weight_data is not None and version(weight_data) != then:
             raise RuntimeError(modified("a weight", weight_data))
@@ -111,65 +94,44 @@ def parametric_rule(
 def refuse_inplace(inplace: bool) -> None:
     """Raise NotImplementedError for torch's ``inplace=True``.
 
-    A rule leaves its input as it is, since the pullback of the module that made it may need it.
+    A rule never changes its input: the pullback of the module that computed it may need it.
     """
     if inplace:
         raise NotImplementedError(
-            "inplace=True is not supported: the backward pass may need the input as it was; leave "
-            "inplace out"
+            "inplace=True is not supported: the backward pass may need the input; omit inplace"
         )
 
 
 def as_tuple(output: Any) -> tuple[Any, ...]:
-    """The outputs of a module that returned one tensor or a tuple of them."""
+    """Return ``output`` if it is a tuple, else a tuple of it alone."""
     return output if isinstance(output, tuple) else (output,)
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """``tensor`` in float32 if it is of half precision, in which squares and exponentials overflow.
+    """Return ``tensor`` in float32 if it has half precision, where squares overflow.
 
-    Torch's kernels compute so inside.
+    Torch's kernels do the same internally.
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def version(tensor: Tensor) -> int:
-    """How often the tensor was modified in place; inference tensors do not count it."""
-    try:
-        return tensor._version
-    except RuntimeError:
-        return 0
+def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return ``value`` as a scalar tensor from a cache; never change it in place.
 
-
-def versions(tensors: list[Tensor]) -> list[int]:
-    """:func:`version` of each."""
-    try:
-        return [tensor._version for tensor in tensors]
-    except RuntimeError:
-        return [version(tensor) for tensor in tensors]
+    An operation on it is faster than on a Python number, for which torch makes a tensor each time.
+    """
+    # Autograd refuses tensors made in inference mode, so each mode has constants of its own.
+    return _constant(value, dtype, device, torch.is_inference_mode_enabled())
 
 
 @functools.lru_cache(maxsize=1024)
-def constant(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """``value`` as a scalar tensor, to be left as it is.
-
-    As an operand it costs a fraction of the Python number, of which torch makes one a call.
-    """
+def _constant(value: float, dtype: torch.dtype, device: torch.device, _mode: bool) -> Tensor:
     return torch.tensor(value, dtype=dtype, device=device)
 
 
 def not_differentiated(module: object) -> str:
-    """The message for a gradient that trained parameters need and that ``module`` does not give."""
+    """Return the message for an input that depends on parameters and has no gradient."""
     return (
-        f"{type(module).__name__} gives no gradient of one of its inputs, but parameters that are "
-        "trained lie behind it; freeze them with requires_grad_(False) or compute that input in a "
-        "pass of its own"
-    )
-
-
-def modified(what: str, tensor: Tensor) -> str:
-    """The message for a tensor that is no longer what the forward pass computed with."""
-    return (
-        f"{what} of shape {list(tensor.shape)} that the backward pass needs has been modified in "
-        "place since the call; go back through a call before changing what it used, or clone it"
+        f"{type(module).__name__} gives no gradient of one of its inputs, which depends on trained "
+        "parameters; freeze them with requires_grad_(False) or compute that input in another call"
     )

@@ -1,4 +1,4 @@
-"""Identity and Flatten: modules that compute nothing."""
+"""Identity and Flatten: modules that change no value."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["Flatten", "Identity", "flatten"]
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> tuple[Tensor, Pullback]:
-    """One dimension in place of those from start_dim to end_dim; the gradient is shaped back.
+    """Merge the dimensions start_dim to end_dim; the gradient is reshaped to the input's shape.
 
     Raises:
         IndexError: the input has no such dimension.
@@ -20,11 +20,11 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> tuple[Tenso
     return input.flatten(start_dim, end_dim), lambda grad: grad.reshape(input.shape)
 
 
-class Identity(Module):
+class Identity(Module, capturable=True):
     """The input itself.
 
     Args:
-        args, kwargs: accepted and unused, so that it can stand in for any module.
+        args, kwargs: accepted and ignored, so that it can replace any module.
 
     Shape: input and output (\\*), any shape.
 
@@ -38,8 +38,8 @@ class Identity(Module):
         return input, lambda grad_output: grad_output
 
 
-class Flatten(Module):
-    """One dimension in place of those from start_dim to end_dim.
+class Flatten(Module, capturable=True):
+    """Merge the dimensions start_dim to end_dim into one.
 
     Args:
         start_dim: first dimension to flatten. Default: 1, which keeps the batch.
@@ -52,12 +52,11 @@ class Flatten(Module):
     Source: :class:`torch.nn.Flatten`.
     """
 
+    _shown = ("start_dim", "end_dim")
+
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         self.start_dim = start_dim
         self.end_dim = end_dim
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return flatten(input, self.start_dim, self.end_dim)
-
-    def extra_repr(self) -> str:
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -12,7 +12,7 @@ __all__ = ["LogSoftmax", "Softmax", "log_softmax", "softmax"]
 
 
 def _choose_dim(name: str, dimensions: int) -> int:
-    """What torch takes where no dim is given."""
+    """Return the dim that torch uses by default."""
     warnings.warn(
         f"Implicit dimension choice for {name} has been deprecated. "
         "Change the call to include dim=X as an argument.",
@@ -57,7 +57,7 @@ def log_softmax(input: Tensor, dim: int | None = None) -> tuple[Tensor, Pullback
     return output, pullback
 
 
-class Softmax(Module):
+class Softmax(Module, capturable=True):
     """exp(x) / sum exp(x), the sum along a dimension.
 
     Args:
@@ -69,17 +69,16 @@ class Softmax(Module):
     Source: reports 000 and 003; :class:`torch.nn.Softmax`.
     """
 
+    _shown = ("dim",)
+
     def __init__(self, dim: int | None = None) -> None:
         self.dim = dim
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return softmax(input, self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
-
-class LogSoftmax(Module):
+class LogSoftmax(Module, capturable=True):
     """x - log sum exp(x), the sum along a dimension.
 
     Args:
@@ -91,11 +90,10 @@ class LogSoftmax(Module):
     Source: :class:`torch.nn.LogSoftmax`.
     """
 
+    _shown = ("dim",)
+
     def __init__(self, dim: int | None = None) -> None:
         self.dim = dim
 
     def rule(self, input: Tensor) -> tuple[Tensor, Pullback]:
         return log_softmax(input, self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"

@@ -1,32 +1,24 @@
 """The tape: gives a module whose ``forward`` calls other modules its backward pass.
 
-It records the calls of one ``forward`` in order and goes back through them in reverse. Tensors are
-told apart by identity; gradients are added where a tensor was used more than once.
+It records the calls of one ``forward`` in order and goes through them in reverse. It identifies
+tensors by ``id`` and adds up the gradients of a tensor that was used more than once.
 """
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import threading
+from typing import Any
 
 from torch import Tensor
 
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import (
-    NOT_DIFFERENTIATED,
-    Pullback,
-    as_tuple,
-    forward_pass,
-    modified,
-    not_differentiated,
-    version,
-)
+from minifw.nn.rule import NOT_DIFFERENTIATED, HasRule, Pullback, as_tuple, not_differentiated
+from minifw.nn.versions import modified, version
 
-if TYPE_CHECKING:
-    from minifw.nn.module import Module
-
-__all__ = ["Tape"]
+__all__ = ["Tape", "no_grad"]
 
 
 class Tape:
-    """The calls of one ``forward``, and the way back through them.
+    """The calls of one ``forward``, and the backward pass through them.
 
     Args:
         inputs: the positional arguments of ``forward``.
@@ -35,8 +27,8 @@ class Tape:
     def __init__(self, inputs: tuple[Any, ...]) -> None:
         self._inputs = inputs
         self._outputs: tuple[Tensor, ...] = ()
-        self._calls: list[tuple[Module, tuple[Any, ...], tuple[Tensor, ...], Pullback]] = []
-        # Every tensor of this forward, by identity, and how often it had been modified in place.
+        self._calls: list[tuple[HasRule, tuple[Any, ...], tuple[Tensor, ...], Pullback]] = []
+        # Every tensor of this forward, by id, with its version.
         self._known: dict[int, tuple[Tensor, int]] = {}
         for tensor in inputs:
             if isinstance(tensor, Tensor):
@@ -45,12 +37,9 @@ class Tape:
     def _add(self, tensor: Tensor) -> None:
         self._known[id(tensor)] = (tensor, version(tensor))
 
-    def _check(self, module: "Module | None", tensor: Tensor) -> None:
-        """Refuse a tensor, given to ``module`` or returned, that is unknown or was modified."""
+    def _check(self, tensor: Tensor, what: str) -> None:
+        """Raise RuntimeError for a tensor that is unknown or was modified in place."""
         if id(tensor) not in self._known:
-            what = "an output of forward"
-            if module is not None:
-                what = f"a tensor given to {type(module).__name__}"
             raise RuntimeError(
                 f"{what}, of shape {list(tensor.shape)}, is neither an input of this forward nor "
                 "the output of a module called in it, so its gradient would be lost; call a module "
@@ -60,16 +49,16 @@ class Tape:
         if version(tensor) != self._known[id(tensor)][1]:
             raise RuntimeError(modified("a tensor", tensor))
 
-    def call(self, module: "Module", inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Call ``module`` and add the call to the tape.
+    def call(self, module: HasRule, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Call ``module`` and record the call.
 
         Raises:
-            RuntimeError: an input was made by arithmetic that the tape did not see, or modified.
+            RuntimeError: an input was computed by bare arithmetic, or modified in place.
         """
         values = inputs
         for value in inputs:
             if isinstance(value, Tensor):
-                self._check(module, value)
+                self._check(value, f"a tensor given to {type(module).__name__}")
             elif type(value) is Parameter:
                 values = tuple([v.data if type(v) is Parameter else v for v in inputs])
         output, pullback = module.call_rule(*values, **options)
@@ -81,28 +70,33 @@ class Tape:
         return output
 
     def close(self, outputs: tuple[Any, ...]) -> None:
-        """End the forward, which returned ``outputs``."""
+        """End the recording of a forward that returned ``outputs``.
+
+        Raises:
+            TypeError: an output is not a tensor.
+            RuntimeError: an output was computed by bare arithmetic, or modified in place.
+        """
         for output in outputs:
             if not isinstance(output, Tensor):
                 raise TypeError(
                     "forward must return a tensor or a tuple of tensors, "
                     f"got {type(output).__name__}"
                 )
-            self._check(None, output)
+            self._check(output, "an output of forward")
         self._outputs = outputs
 
     def pullback(self, *grad_outputs: Tensor | None, needs_input_grad: bool = True) -> Any:
-        """Go back through the calls: the pullback of the module whose forward was recorded."""
+        """Go through the calls in reverse: the pullback of the recorded ``forward``."""
         for tensor, then in self._known.values():
             if version(tensor) != then:
                 raise RuntimeError(modified("a tensor", tensor))
         trained = self._trained()
         grads: dict[int, Tensor] = {}
-        lost: set[int] = set()  # tensors whose influence is not, or not all, in their gradient
+        lost: set[int] = set()  # tensors whose gradient is unknown, at least in part
         for output, grad_output in zip(self._outputs, grad_outputs, strict=True):
             _accumulate(grads, output, grad_output)
         while self._calls:
-            # Popping lets go of what each call kept as soon as it has been used.
+            # Popping frees what each call kept as soon as it has been used.
             module, inputs, outputs, pull = self._calls.pop()
             if not lost.isdisjoint(map(id, outputs)):
                 lost.update(map(id, inputs))
@@ -115,31 +109,26 @@ class Tape:
                 grads_in = pull(*grads_out, needs_input_grad=False)
             else:
                 continue
-            for value, grad in zip(
-                inputs, grads_in if len(inputs) > 1 else (grads_in,), strict=True
-            ):
+            if len(inputs) == 1:
+                grads_in = (grads_in,)
+            for value, grad in zip(inputs, grads_in, strict=True):
                 if grad is NOT_DIFFERENTIATED:
                     if id(value) in trained:
                         raise RuntimeError(not_differentiated(module))
                     lost.add(id(value))
                 elif type(value) is Parameter:
                     if grad is not None and value.requires_grad:
-                        # A rule may hand on the tensor that it was given; this one is its own.
+                        # A rule may return the tensor that it was given; a gradient is a new one.
                         value.add_grad(grad.clone())
                 else:
                     _accumulate(grads, value, grad)
         self._known.clear()
-        grad_inputs = tuple(
-            [
-                NOT_DIFFERENTIATED if id(value) in lost else grads.get(id(value))
-                for value in self._inputs
-            ]
-        )
-        return grad_inputs[0] if len(grad_inputs) == 1 else grad_inputs
+        keys = map(id, self._inputs)
+        result = tuple([NOT_DIFFERENTIATED if key in lost else grads.get(key) for key in keys])
+        return result[0] if len(result) == 1 else result
 
     def _trained(self) -> set[int]:
-        """The identities of the parameters given to modules, and of the tensors, that are trained
-        or behind which parameters lie that are."""
+        """Return the ids of all trained parameters, and of all tensors that depend on one."""
         trained: set[int] = set()
         for module, inputs, outputs, _ in self._calls:
             for value in inputs:
@@ -154,3 +143,30 @@ def _accumulate(grads: dict[int, Tensor], tensor: object, grad: Tensor | None) -
     if grad is not None:
         key = id(tensor)
         grads[key] = grads[key] + grad if key in grads else grad
+
+
+class _ForwardPass(threading.local):
+    """The forward pass that runs in this thread."""
+
+    tape: Tape | None = None  # of the innermost composed module
+    recording: bool = True
+
+
+forward_pass = _ForwardPass()
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801 -- torch's name
+    """Context in which calls keep nothing for a backward pass; also a decorator.
+
+    As :class:`torch.no_grad`, for minifw alone: it leaves autograd's own mode as it is.
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(forward_pass.recording)
+        forward_pass.recording = False
+
+    def __exit__(self, *_: object) -> None:
+        forward_pass.recording = self._before.pop()

@@ -1,8 +1,7 @@
 """Optimizers and learning-rate schedules, on the surface of :mod:`torch.optim`."""
 
 from minifw.optim import lr_scheduler
-from minifw.optim.adam import Adam
-from minifw.optim.adamw import AdamW
+from minifw.optim.adam import Adam, AdamW
 from minifw.optim.optimizer import Optimizer
 from minifw.optim.sgd import SGD
 

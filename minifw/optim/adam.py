@@ -9,10 +9,10 @@ from torch import Tensor
 from minifw.nn.parameter import Parameter
 from minifw.optim.optimizer import Group, Optimizer, Parameters, Tensors, expect
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "AdamW"]
 
 
-class Adam(Optimizer):
+class Adam(Optimizer, keeps_grads=False):
     """Adam (Kingma and Ba, 2015).
 
     For each parameter p with gradient g (-g if maximize), at its step t from 1::
@@ -32,7 +32,7 @@ class Adam(Optimizer):
         weight_decay: L2 penalty, or decay of the weights themselves if decoupled. Default: 0.
         amsgrad: whether the variance may not fall (Reddi et al., 2018). Default: False.
         maximize: whether to ascend instead. Default: False.
-        decoupled_weight_decay: whether the decay passes the moments by. Default: False.
+        decoupled_weight_decay: whether the decay leaves the moments out. Default: False.
 
     Raises:
         ValueError: lr, eps or weight_decay is negative, a beta not in [0, 1); there are no
@@ -80,9 +80,9 @@ class Adam(Optimizer):
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
         names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * group["amsgrad"]
         states = [self.state.setdefault(parameter, {"step": 0}) for parameter in trained]
-        held, blocks = self._blocks.get(trained[0], ([], []))
-        if held != trained or not all(block.holds(states, names) for block in blocks):
-            alike: dict[Any, list[int]] = {}  # those that have taken the same steps make a block
+        before, blocks = self._blocks.get(trained[0], ([], []))
+        if before != trained or not all(block.holds(states, names) for block in blocks):
+            alike: dict[Any, list[int]] = {}  # equally many steps make a block
             for index, (state, data) in enumerate(zip(states, params, strict=True)):
                 kind = (state["step"], data.dtype, data.device)
                 alike.setdefault(kind, []).append(index)
@@ -92,11 +92,59 @@ class Adam(Optimizer):
             block.step(group, states, params, grads)
 
 
+class AdamW(Adam, keeps_grads=False):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): see :class:`Adam`.
+
+    The weights shrink by a factor 1 - lr * weight_decay each step, independently of the moments.
+
+    Args:
+        params: the parameters to train, or groups of them.
+        lr: learning rate. Default: 1e-3.
+        betas: decay of the mean and of the variance. Default: (0.9, 0.999).
+        eps: added to the denominator. Default: 1e-8.
+        weight_decay: decay of the weights. Default: 1e-2.
+        amsgrad: whether the variance may not fall. Default: False.
+        maximize: whether to ascend instead. Default: False.
+
+    Raises:
+        ValueError: as :class:`Adam`.
+
+    Source: :class:`torch.optim.AdamW`.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Parameter] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=True,
+        )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group["decoupled_weight_decay"] = True  # as torch, whatever the saved value
+
+
 class _Block:
     """The moments of several parameters, each laid end to end in one tensor.
 
-    So an operation on all parameters is one call, which takes a third of the time of a call a
-    parameter. The moments in ``states`` become parts of the tensors.
+    One call then updates the moments of all parameters, in a third of the time of one call each.
+    The moments in ``states`` become views of these tensors.
     """
 
     def __init__(
@@ -114,18 +162,18 @@ class _Block:
                 if name in states[index]:
                     part.copy_(states[index][name])
                 states[index][name] = part
-        # For the gradients and what is made of them; a large one is not worth keeping.
+        # Buffer for the gradients and the denominator; a large one costs more memory than it saves.
         self._scratch = self._lay_out() if self._whole[0].numel() < 2**18 else None
 
     def _lay_out(self) -> tuple[Tensor, Tensors]:
-        """Zeros for all parameters, end to end, and cut up as they are."""
+        """Return zeros for all parameters end to end, and views in the parameters' shapes."""
         sizes = [shape.numel() for shape in self._shapes]
         whole = self._like.new_zeros(sum(sizes))
         cut = zip(torch.split(whole, sizes), self._shapes, strict=True)
         return whole, [part.view(shape) for part, shape in cut]
 
     def holds(self, states: list[Group], names: list[str]) -> bool:
-        """Whether the moments in ``states`` are its own, and it has no others."""
+        """Return whether the moments in ``states`` are exactly the views of this block."""
         return len(self._whole) == len(names) and all(
             states[index].get(name) is part
             for name in names
@@ -133,7 +181,7 @@ class _Block:
         )
 
     def step(self, group: Group, states: list[Group], params: Tensors, grads: Tensors) -> None:
-        """Change its moments by the gradients, and the parameters by its moments."""
+        """Update the moments by the gradients, and the parameters by the moments."""
         for index in self._indices:
             states[index]["step"] += 1
         step, (beta1, beta2) = states[self._indices[0]]["step"], group["betas"]
@@ -144,7 +192,7 @@ class _Block:
         variance.mul_(beta2).addcmul_(scratch, scratch, value=1 - beta2)
         for maximum in largest:
             variance = torch.maximum(maximum, variance, out=maximum)
-        denominator = torch.sqrt(variance, out=scratch)  # the gradient has been used
+        denominator = torch.sqrt(variance, out=scratch)  # overwrites the gradient
         denominator.div_((1 - beta2**step) ** 0.5).add_(group["eps"])
         rate, params = -(group["lr"] / (1 - beta1**step)), [params[i] for i in self._indices]
         torch._foreach_addcdiv_(params, self._parts["exp_avg"], parts, value=rate)

@@ -1,9 +1,9 @@
 """Learning-rate schedules, under torch's class names.
 
-Each is a pure function of the epoch: :meth:`LRScheduler.lr_at` gives the learning rate at any
-epoch, whatever came before. So a schedule overwrites what else may have set "lr"; torch's, which
-multiply the "lr" they find, agree with them to rounding where nothing else sets it.
-:class:`ReduceLROnPlateau` alone depends on the run.
+Each is a pure function of the epoch: :meth:`LRScheduler.lr_at` returns the learning rate at any
+epoch, so a schedule overwrites other changes of "lr". Torch's multiply the current "lr" instead;
+both agree to rounding if nothing else changes it. Only :class:`ReduceLROnPlateau` depends on the
+run.
 """
 
 import math
@@ -24,7 +24,7 @@ class LRScheduler:
 
     Args:
         optimizer: the optimizer whose "lr" it sets, at once for epoch 0.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
+        last_epoch: epoch to resume after; -1 to start. Default: -1.
 
     Attributes:
         base_lrs (list[float]): the initial learning rate of each parameter group.
@@ -32,7 +32,7 @@ class LRScheduler:
 
     Raises:
         TypeError: optimizer is not an optimizer of minifw.
-        KeyError: last_epoch is given, but a group has no "initial_lr" to go on from.
+        KeyError: last_epoch is given, but a group has no "initial_lr".
 
     Source: :class:`torch.optim.lr_scheduler.LRScheduler`.
     """
@@ -45,37 +45,37 @@ class LRScheduler:
             elif "initial_lr" not in group:
                 raise KeyError(
                     f"param 'initial_lr' is not specified in param_groups[{index}], from which to "
-                    f"go on after epoch {last_epoch}; load the optimizer's state_dict first"
+                    f"resume after epoch {last_epoch}; load the optimizer's state_dict first"
                 )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self.step()
 
     def lr_at(self, epoch: int, base_lr: float) -> float:
-        """The learning rate at ``epoch`` of a group whose initial one is ``base_lr``."""
+        """Return the learning rate at ``epoch`` for the initial learning rate ``base_lr``."""
         raise NotImplementedError(f"{type(self).__name__} defines no lr_at")
 
     def get_lr(self) -> list[float]:
-        """The learning rate of each group at the present epoch."""
+        """Return the learning rate of each group at the current epoch."""
         return [self.lr_at(self.last_epoch, base_lr) for base_lr in self.base_lrs]
 
     def step(self) -> None:
-        """Go on to the next epoch."""
+        """Advance to the next epoch."""
         self.last_epoch += 1
         for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
             group["lr"] = lr
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def get_last_lr(self) -> list[float]:
-        """The learning rate of each group, as last set."""
+        """Return the learning rate of each group, as last set."""
         return self._last_lr
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the optimizer, under torch's names."""
+        """Return everything but the optimizer, under torch's names."""
         return {name: value for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over ``state_dict``, of this framework or of torch; the optimizer has its own."""
+        """Restore ``state_dict``, of this framework or of torch; the optimizer has its own."""
         vars(self).update(state_dict)
 
 
@@ -83,11 +83,9 @@ class ConstantLR(LRScheduler):
     """lr = initial lr * factor before epoch ``total_iters``, and the initial lr from there on.
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         factor: in [0, 1]. Default: 1 / 3.
-        total_iters: epoch from which on the factor is 1. With 0 it always is, as the formula says;
-            torch then stays at the factor. Default: 5.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
+        total_iters: first epoch with factor 1. With 0 the factor is always 1, as in the formula;
+            torch then never leaves the factor. Default: 5.
 
     Raises:
         ValueError: factor is not in [0, 1].
@@ -115,9 +113,7 @@ class LambdaLR(LRScheduler):
     """lr = initial lr * lr_lambda(epoch).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         lr_lambda: factor for an epoch, or a list of such functions, one a parameter group.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: there are not as many functions as groups.
@@ -146,7 +142,7 @@ class LambdaLR(LRScheduler):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch: of the functions, only the attributes of those that are objects."""
+        """Return the state; as torch, functions are left out, and attributes of objects kept."""
         attributes = [dict(getattr(function, "__dict__", {})) for function in self.lr_lambdas]
         return {**super().state_dict(), "lr_lambdas": [found or None for found in attributes]}
 
@@ -163,10 +159,8 @@ class StepLR(LRScheduler):
     """lr = initial lr * gamma^floor(epoch / step_size).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
-        step_size: epochs between two falls.
-        gamma: factor of a fall. Default: 0.1.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
+        step_size: epochs between two changes.
+        gamma: factor of a change. Default: 0.1.
 
     Raises:
         ValueError: step_size is below 1.
@@ -190,10 +184,8 @@ class MultiStepLR(LRScheduler):
     """lr = initial lr * gamma^(number of milestones reached).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
-        milestones: epochs at which the learning rate falls; one given twice counts twice.
-        gamma: factor of a fall. Default: 0.1.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
+        milestones: epochs at which the learning rate changes; an epoch given twice counts twice.
+        gamma: factor of a change. Default: 0.1.
 
     Source: report 002; :class:`torch.optim.lr_scheduler.MultiStepLR`.
     """
@@ -226,9 +218,7 @@ class ExponentialLR(LRScheduler):
     """lr = initial lr * gamma^epoch.
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         gamma: factor of an epoch.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Source: report 004; :class:`torch.optim.lr_scheduler.ExponentialLR`.
     """
@@ -248,9 +238,7 @@ class InverseTimeLR(LRScheduler):
     ``LambdaLR(optimizer, lambda epoch: 1 / (1 + decay * epoch))``.
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
-        decay: 1 / the epoch at which half of the learning rate is left.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
+        decay: 1 / the epoch with half of the initial learning rate.
 
     Raises:
         ValueError: decay is negative.
@@ -270,13 +258,11 @@ class InverseTimeLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """lr = eta_min + (initial lr - eta_min) (1 + cos(pi epoch / T_max)) / 2.
 
-    It falls for T_max epochs, then rises for as many, and so on (Loshchilov and Hutter, 2017).
+    It falls for T_max epochs, rises for T_max epochs, and so on (Loshchilov and Hutter, 2017).
 
     Args:
-        optimizer: the optimizer whose "lr" it sets.
         T_max: epochs from the largest to the smallest learning rate.
         eta_min: the smallest learning rate. Default: 0.
-        last_epoch: epoch to go on after; -1 to start. Default: -1.
 
     Raises:
         ValueError: T_max is below 1.
@@ -364,7 +350,7 @@ class ReduceLROnPlateau:
         self._last_lr = [group["lr"] for group in optimizer.param_groups]
 
     def step(self, metrics: SupportsFloat) -> None:
-        """Take in the value that the epoch ended with."""
+        """Advance to the next epoch, with the monitored value of the last one."""
         current = float(metrics)
         self.last_epoch += 1
         margin = -self.threshold if self.mode == "min" else self.threshold

@@ -1,4 +1,4 @@
-"""Optimizer: what every optimizer shares, the parameters, their settings and their state."""
+"""Optimizer: the base class of the optimizers, with parameters, settings and state."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from minifw.nn.parameter import Parameter
 
 __all__ = ["Group", "Optimizer", "Parameters", "Tensors", "expect"]
 
-Group = dict[str, Any]  # settings of some parameters, and they under "params"
+Group = dict[str, Any]  # settings of some parameters, with the parameters under "params"
 Parameters = list[Parameter]
 Tensors = list[Tensor]
 
@@ -29,21 +29,29 @@ class Optimizer:
     """Base class of the optimizers; a subclass defines :meth:`update`, and :meth:`check`.
 
     Args:
-        params: the parameters to train, or groups of them: dicts of "params" and of the settings
-            in which a group differs from the others.
-        defaults: the settings of a group that has none of its own.
+        keeps_grads: keyword of the class statement, ``class SGD(Optimizer, keeps_grads=False)``:
+            whether ``update`` may keep a gradient that it was given. If not, gradients of captured
+            steps need no copy. It holds for this class alone, not for subclasses. Default: True.
+        params: the parameters to train, or groups of them: dicts of "params" and of settings that
+            differ from the defaults.
+        defaults: settings of groups that do not give them.
 
     Attributes:
         param_groups (list[dict]): parameters under "params", settings such as "lr" beside them.
-        state (dict): by parameter, what the optimizer remembers, under torch's names.
+        state (dict): the state of each parameter, such as its momentum, under torch's names.
 
     Raises:
-        ValueError: a setting is out of its range, there are no parameters, or one comes twice
-            (for which torch only warns, if it is within a group).
-        TypeError: one of them is not a Parameter, or a group's are a set, which has no order.
+        ValueError: a setting is out of its range, there are no parameters, or a parameter appears
+            twice (torch only warns if both are in one group).
+        TypeError: an entry is not a Parameter, or a group's "params" are a set, which has no order.
 
     Source: :class:`torch.optim.Optimizer`.
     """
+
+    _keeps_grads = True
+
+    def __init_subclass__(cls, keeps_grads: bool = True) -> None:
+        cls._keeps_grads = keeps_grads
 
     def __init__(
         self, params: Iterable[Parameter] | Iterable[dict[str, Any]], defaults: dict[str, Any]
@@ -61,11 +69,11 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Train further parameters, from the next step on.
+        """Add parameters to train.
 
         Args:
             param_group: one or more parameters under "params", and settings that differ from the
-                defaults. Unlike torch's, they are checked too.
+                defaults. Unlike torch, settings are checked.
 
         Raises:
             ValueError, TypeError: as the constructor.
@@ -94,10 +102,10 @@ class Optimizer:
         self.param_groups.append(group)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse settings that are out of their range.
+        """Check the settings of a group.
 
         Raises:
-            ValueError: one of them is.
+            ValueError: a setting is out of its range.
         """
         for name, words in (("lr", "learning rate"), ("weight_decay", "weight_decay value")):
             value = settings.get(name, 0)
@@ -106,25 +114,23 @@ class Optimizer:
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Change the parameters by their gradients.
 
-        A parameter without a gradient, or that is frozen, stays as it is. (torch goes on changing
-        a frozen parameter for as long as it has a gradient, be it of zeros.)
+        A parameter that has no gradient or is frozen does not change. (torch changes a frozen
+        parameter as long as it has a gradient, even a zero one.)
 
         Args:
-            closure: called first, to compute the gradients anew. Default: none.
+            closure: function that recomputes the gradients, called first. Default: none.
 
         Returns:
-            What ``closure`` returned, the loss.
+            The loss, as ``closure`` returned it.
         """
         loss = None if closure is None else closure()
-        # Ours keep no gradient, so that one that is only lent to them need not be copied.
-        ours = type(self).update.__module__.startswith("minifw.optim.")
         for group in self.param_groups:
             trained, params, grads = [], [], []
             for parameter in group["params"]:
                 if parameter.requires_grad and parameter._grad is not None:
                     trained.append(parameter)
                     params.append(parameter.data)
-                    grads.append(parameter._grad if ours else parameter.grad)
+                    grads.append(parameter.grad if self._keeps_grads else parameter._grad)
             if trained:
                 if group.get("maximize"):
                     grads = list(torch._foreach_neg(grads))
@@ -135,10 +141,10 @@ class Optimizer:
         """Change the parameters of one group, all of them at once.
 
         Args:
-            group: its settings.
-            trained: those of its parameters that are to change.
-            params: their data, to change in place.
-            grads: their gradients, to be left as they are; negative ones to maximize.
+            group: settings of the group.
+            trained: parameters to change.
+            params: data of ``trained``, to change in place.
+            grads: gradients of ``trained``, not to change; negated to maximize.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no update")
 
@@ -146,13 +152,10 @@ class Optimizer:
         """Reset the gradients to None, or to zeros."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if set_to_none:
-                    parameter._grad = None
-                elif parameter.grad is not None:
-                    parameter.grad = torch.zeros_like(parameter.grad)
+                parameter.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings and state in torch's format, parameters by number; shared, not copied."""
+        """Return settings and state in torch's format, parameters by number; shared, not copied."""
         params = [p for group in self.param_groups for p in group["params"]]
         number = {parameter: index for index, parameter in enumerate(params)}
         return {
@@ -167,7 +170,7 @@ class Optimizer:
         """Copy settings and state from ``state_dict``, of this framework or of torch.
 
         Raises:
-            ValueError: its groups are not as many or as large as this optimizer's.
+            ValueError: number or sizes of its groups differ from this optimizer's.
         """
         saved = state_dict["param_groups"]
         given = [len(group["params"]) for group in saved]
@@ -175,20 +178,20 @@ class Optimizer:
         if given != expected:
             raise ValueError(
                 f"loaded state dict has parameter groups of sizes {given}, expected {expected}; "
-                "make the optimizer with the groups that it was saved with"
+                "create the optimizer with the groups of the saved one"
             )
         self.param_groups = [
-            {**self.defaults, **group, "params": own["params"]}
-            for group, own in zip(saved, self.param_groups, strict=True)
+            {**self.defaults, **group, "params": present["params"]}
+            for group, present in zip(saved, self.param_groups, strict=True)
         ]
         parameters = {
             number: parameter
-            for group, own in zip(saved, self.param_groups, strict=True)
-            for number, parameter in zip(group["params"], own["params"], strict=True)
+            for group, present in zip(saved, self.param_groups, strict=True)
+            for number, parameter in zip(group["params"], present["params"], strict=True)
         }
         self.state = {
             parameters[number]: {
-                name: _own(name, value, parameters[number]) for name, value in state.items()
+                name: _convert(name, value, parameters[number]) for name, value in state.items()
             }
             for number, state in state_dict["state"].items()
         }
@@ -202,10 +205,10 @@ class Optimizer:
         return f"{type(self).__name__} (\n" + "\n".join(lines) + ")"
 
 
-def _own(name: str, value: Any, parameter: Parameter) -> Any:
-    """``value``, as this optimizer keeps it: a copy like the parameter, steps as a number."""
+def _convert(name: str, value: Any, parameter: Parameter) -> Any:
+    """Return a copy of ``value`` with the parameter's dtype and device; a step as a number."""
     if name == "step":
-        return int(value)  # torch keeps them in a tensor, and takes them as a number
+        return int(value)  # torch keeps the step in a tensor, and accepts a number
     if isinstance(value, Tensor):
         return value.detach().to(parameter.device, parameter.dtype, copy=True)
     return value

@@ -12,10 +12,10 @@ from minifw.optim.optimizer import Group, Optimizer, Parameters, Tensors, expect
 __all__ = ["SGD"]
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if asked for.
+class SGD(Optimizer, keeps_grads=False):
+    """Stochastic gradient descent, optionally with momentum.
 
-    For each parameter p with gradient g, and the buffer b if there is momentum::
+    For each parameter p with gradient g, and momentum buffer b::
 
         g <- g + weight_decay p               (-g for g if maximize)
         b <- momentum b + (1 - dampening) g   (b = g at the first step)
@@ -25,8 +25,8 @@ class SGD(Optimizer):
     Args:
         params: the parameters to train, or groups of them.
         lr: learning rate. Default: 1e-3.
-        momentum: share of the buffer that a step keeps. Default: 0.
-        dampening: share of the gradient that the buffer leaves out. Default: 0.
+        momentum: factor of the buffer in a step. Default: 0.
+        dampening: 1 minus the factor of the gradient in the buffer. Default: 0.
         weight_decay: L2 penalty. Default: 0.
         nesterov: whether to look ahead along the buffer. Default: False.
         maximize: whether to ascend instead. Default: False.
@@ -77,14 +77,14 @@ class SGD(Optimizer):
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
         if momentum:
             states = [self.state.setdefault(parameter, {}) for parameter in trained]
-            going = [state.get("momentum_buffer") is not None for state in states]
-            old = [state["momentum_buffer"] for state in itertools.compress(states, going)]
+            started = [state.get("momentum_buffer") is not None for state in states]
+            old = [state["momentum_buffer"] for state in itertools.compress(states, started)]
             if old:
                 torch._foreach_mul_(old, momentum)
-                new = list(itertools.compress(grads, going))
+                new = list(itertools.compress(grads, started))
                 torch._foreach_add_(old, new, alpha=1 - group["dampening"])
-            for state, grad, goes in zip(states, grads, going, strict=True):
-                if not goes:
+            for state, grad, has_buffer in zip(states, grads, started, strict=True):
+                if not has_buffer:
                     state["momentum_buffer"] = grad.clone()
             buffers = [state["momentum_buffer"] for state in states]
             if group["nesterov"]:

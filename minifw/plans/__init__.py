@@ -1,8 +1,8 @@
-"""Plans: training steps recorded once and then only made again.
+"""Captured steps: training steps that are captured once and then replayed, as CUDA graphs.
 
-Nothing here computes anything: without it every step would have the same result, later.
+Nothing here computes anything new: under :func:`disabled` every step has the same result, later.
 """
 
-from minifw.plans.plan import differentiate
+from minifw.plans.plan import differentiate, disabled
 
-__all__ = ["differentiate"]
+__all__ = ["differentiate", "disabled"]

@@ -26,9 +26,9 @@ _NOT_CALLED = {"__init__", "extra_repr"}  # in a step
 def only_calls_modules(module: Module) -> bool:
     """Whether ``module`` is of this package, or its ``forward`` does nothing but call modules."""
     kind = type(module)
-    own: dict[str, Any] = {}  # what classes of the user's define
+    own: dict[str, Any] = {}  # attributes of classes that do not declare themselves capturable
     for base in reversed(kind.__mro__[:-1]):
-        if not base.__module__.startswith("minifw.nn."):
+        if not vars(base).get("_capturable"):
             own |= vars(base)
     if not own:
         return True

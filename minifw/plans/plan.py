@@ -9,7 +9,9 @@ new in each step. Questions that a rule asks of values, as losses do that check 
 asked again, and the calls hold only for the same answers.
 """
 
+import contextlib
 import operator
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
@@ -20,12 +22,12 @@ from torch import Tensor
 
 from minifw.nn.module import Module
 from minifw.nn.parameter import Parameter
-from minifw.nn.rule import forward_pass
+from minifw.nn.tape import forward_pass
 from minifw.plans.composition import only_calls_modules
 from minifw.plans.merging import merge
 from minifw.plans.recording import Call, OtherwiseError, Recorder
 
-__all__ = ["differentiate"]
+__all__ = ["differentiate", "disabled"]
 
 MOST = 8  # plans of a model, for as many shapes, modes and the like
 LARGEST = 2**24  # bytes of a plan's tensors, at most an eighth of them parameters; with more, it is
@@ -35,6 +37,23 @@ _data = operator.attrgetter("data")
 _requires_grad = operator.attrgetter("requires_grad")
 
 
+class _State(threading.local):
+    enabled = True
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Context in which this thread runs training steps eagerly: none is captured or replayed."""
+    before, _state.enabled = _state.enabled, False
+    try:
+        yield
+    finally:
+        _state.enabled = before
+
+
 def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor:
     """Return the loss of a batch, and add to the gradients of the model's parameters."""
     if (
@@ -42,6 +61,7 @@ def differentiate(model: Any, criterion: Any, input: Any, target: Any) -> Tensor
         and isinstance(criterion, Module)
         and type(input) is type(target) is Tensor
         and not (input.requires_grad or target.requires_grad)
+        and _state.enabled
         and forward_pass.recording
         and forward_pass.tape is None
     ):

@@ -14,17 +14,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minifw.testing.optimizers import verify_optimizer
     from minifw.testing.report import Report
+    from minifw.testing.schedules import verify_schedule
     from minifw.testing.subjects import Adapter, UsageError
     from minifw.testing.verdict import Status, Verdict
     from minifw.testing.verify import verify
 
-__all__ = ["Adapter", "Report", "Status", "UsageError", "Verdict", "verify"]
+__all__ = [
+    "Adapter",
+    "Report",
+    "Status",
+    "UsageError",
+    "Verdict",
+    "verify",
+    "verify_optimizer",
+    "verify_schedule",
+]
 
 # Imported when first used, as in minifw itself: the pytest plugin lies beside them.
 _MODULES = {
     "Adapter": "subjects", "Report": "report", "Status": "verdict", "UsageError": "subjects",
-    "Verdict": "verdict", "verify": "verify",
+    "Verdict": "verdict", "verify": "verify", "verify_optimizer": "optimizers",
+    "verify_schedule": "schedules",
 }  # fmt: skip
 
 

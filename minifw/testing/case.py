@@ -24,10 +24,11 @@ class Input:
     Attributes:
         shape: its shape; the leading dimension is the batch unless the case says otherwise.
         domain: "real", normally distributed; "probability", in (0, 1); "binary", 0 or 1;
-            "index", integers below ``classes``; "bool", true or false; "onehot", rows
-            of ``classes`` entries, one of which is 1 and all others 0; "permutation", the numbers
-            from 0 in random order; "sorted", real numbers in order along the last
-            dimension; "softmax", positive and 1 in sum along the last dimension; "positive", the size of a real number.
+            "index", integers below ``classes``; "bool", true or false; "onehot", rows of
+            ``classes`` entries, one of which is 1 and all others 0; "permutation", the numbers
+            from 0 in random order; "sorted", real numbers in order along the last dimension;
+            "softmax", positive and 1 in sum along the last dimension; "positive", the size of a
+            real number.
         constant: whether the module gives no gradient of it, as a loss of its target.
         classes: for "index" and "onehot".
         made: a function that makes all inputs at once, from a :class:`torch.Generator` if it takes

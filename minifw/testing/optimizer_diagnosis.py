@@ -278,7 +278,7 @@ def _change(settings: Settings, right: Settings, change: Mapping[str, Any]) -> S
         "double": 2 * right.weight_decay,
         "negative": -right.weight_decay,
     }
-    values = {
+    values: dict[str, Any] = {
         name: computed.get(value, value) if isinstance(value, str) else value
         for name, value in change.items()
     }

@@ -183,7 +183,7 @@ class _Verification:
     def verdicts(self) -> Iterator[Verdict]:
         """Of all clauses."""
         expected = self._expected([self.lr])
-        way, rates = self._find(expected)
+        way, rates = self._find()
         self.runs += 1
         found = self._judge(rates, [self.lr], "rate", "rates")
         yield found
@@ -248,14 +248,13 @@ class _Verification:
     def _with_optimizer(
         self,
         lrs: Sequence[float],
-        read: Callable[[Any, Any], list[float]] = lambda _, optimizer: [
-            float(group["lr"]) for group in optimizer.param_groups
-        ],
+        read: Callable[[Any, Any], list[float]] | None = None,
     ) -> Rates:
         schedule, optimizer = self._made_with_optimizer(lrs)
         rates = []
         for _ in range(self.epochs + 1):
-            rates.append(read(schedule, optimizer))
+            seen = read(schedule, optimizer) if read else [g["lr"] for g in optimizer.param_groups]
+            rates.append([float(rate) for rate in seen])
             optimizer.step()
             schedule.step()
         return rates
@@ -326,7 +325,7 @@ class _Verification:
             rates.append([lr])
         return rates
 
-    def _find(self, expected: Rates) -> tuple[Callable[[Sequence[float]], Rates], Rates]:
+    def _find(self) -> tuple[Callable[[Sequence[float]], Rates], Rates]:
         """The first way that works, and its rates; of several, one that agrees."""
         worked = []
         refusals = []
@@ -341,7 +340,7 @@ class _Verification:
             raise UsageError(f"no way of calling the schedule works ({'; '.join(refusals)})")
         agrees = [w for w in worked if self._judge(w[2], [self.lr], "", "").status == "PASSED"]
         # Else one whose rate changes says more.
-        changes = [w for w in worked if w[2][0] != w[2][-1] or expected[0] == expected[-1]]
+        changes = [w for w in worked if any(row != w[2][0] for row in w[2])]
         note, way, rates = (agrees or changes or worked)[0]
         self.notes.insert(0, note)
         return way, rates

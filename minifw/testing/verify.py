@@ -16,12 +16,15 @@ from minifw.testing.clause import CLAUSES, deciding, known
 from minifw.testing.comparison import Comparison, draw
 from minifw.testing.cross_check import gradcheck, hear
 from minifw.testing.example import DTYPES, Example, parse_input
+from minifw.testing.from_text import load
 from minifw.testing.fuzz import fuzz
+from minifw.testing.isolation import Runner, SubjectError
+from minifw.testing.remote import Elsewhere, isolated
 from minifw.testing.report import Report
-from minifw.testing.subjects import UsageError
+from minifw.testing.subjects import UsageError, supported_dtypes
 from minifw.testing.verdict import Status, Verdict, failures
 
-__all__ = ["CHECK_NAMES", "verify", "verify_comparison"]
+__all__ = ["CHECK_NAMES", "lost_report", "verify", "verify_comparison"]
 
 CHECK_NAMES = (*CHECKS, "cross-check", "gradcheck", "fuzzing")
 
@@ -48,6 +51,9 @@ def verify(
     max_examples: int = 100,
     seed: int = 0,
     in_place: bool = False,
+    isolate: bool = False,
+    timeout: float = 60.0,
+    memory_limit: float | None = None,
     cotangents: Sequence[Tensor] | None = None,
 ) -> Report:
     """Is a hand-written backward pass equal to PyTorch's?
@@ -58,10 +64,10 @@ def verify(
         assert report.status == "PASSED", report
 
     Args:
-        subject: what to verify: a class of minifw or torch.nn modules, or of objects with the
-            methods of :class:`~minifw.testing.Adapter`, or a function that makes one;
-            or a :class:`torch.autograd.Function`, which is applied to the inputs and then to the
-            reference's parameters in their order.
+        subject: what to verify: ``"FILE:NAME"``; or a class of minifw or torch.nn modules, or of
+            objects with the methods of :class:`~minifw.testing.Adapter`, or a function that makes
+            one; or a :class:`torch.autograd.Function`, which is applied to the inputs and then to
+            the reference's parameters in their order.
         reference: class of the trusted module of torch.nn, or a function that makes one.
         inputs: what both are called on: shapes, or texts such as "4,3" and "4:long:10"
             (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`.
@@ -77,6 +83,10 @@ def verify(
         max_examples: number of examples that the fuzzer tries.
         seed: of the fuzzer.
         in_place: whether the subject may modify its inputs and cotangents.
+        isolate: whether to import and run the subject in a process of its own, so that nothing
+            that it does decides its verdict. It is then a text, or can be pickled.
+        timeout: seconds that one call of an isolated subject may take.
+        memory_limit: GiB that it may allocate. Default: three quarters of the machine's.
         cotangents: gradients of the outputs for the plain checks alone, and nothing else is then
             done. Default: drawn at random, as they should be.
 
@@ -85,7 +95,8 @@ def verify(
 
     Raises:
         UsageError: subject or reference cannot be made, or the reference cannot be called on the
-            inputs, or an argument is unknown.
+            inputs, or an argument is unknown, or what is to be isolated cannot be sent to a process
+            of its own.
     """
     try:
         specs = tuple(
@@ -96,6 +107,9 @@ def verify(
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if isinstance(subject, str):
+        name = name or subject.rpartition(":")[2]
+        subject = Elsewhere(subject) if isolate else load(subject)
     comparison = Comparison(
         name or getattr(subject, "__name__", type(subject).__name__),
         subject,
@@ -107,17 +121,24 @@ def verify(
         device,
         in_place=in_place,
     )
-    return verify_comparison(
-        comparison,
-        contract=contract,
-        require=require,
-        allow=allow,
-        dtypes=dtypes,
-        skip=skip,
-        max_examples=max_examples,
-        seed=seed,
-        cotangents=cotangents,
-    )
+    settings: dict[str, Any] = {
+        "contract": contract,
+        "require": require,
+        "allow": allow,
+        "dtypes": dtypes,
+        "skip": skip,
+        "max_examples": max_examples,
+        "seed": seed,
+        "cotangents": cotangents,
+    }
+    if not isolate:
+        return verify_comparison(comparison, **settings)
+    with Runner(timeout, memory_limit) as runner:
+        try:
+            comparison = isolated(comparison, runner)
+            return verify_comparison(comparison, **settings)
+        except SubjectError as error:
+            return lost_report(comparison, error)
 
 
 def verify_comparison(
@@ -215,6 +236,18 @@ def verify_comparison(
     return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
 
 
+def lost_report(comparison: Comparison, error: SubjectError, command: str = "") -> Report:
+    """The report on a subject whose process was lost before anything could be tried."""
+    reason = f"{type(error).__name__}: {error}"
+    return Report(
+        comparison.name,
+        (Verdict("", Status.ERROR, reason),),
+        reference=comparison.reference_name,
+        examples=1,
+        command=command,
+    )
+
+
 def _settle(
     comparison: Comparison,
     contract: str | None,
@@ -225,7 +258,8 @@ def _settle(
 ) -> tuple[str, frozenset[str], list[str]]:
     """The contract, the clauses that decide, and those to be tried."""
     if contract is None:
-        contract = draw(comparison, Example()).subject(torch.float64).contract
+        base = supported_dtypes(comparison)[0]
+        contract = draw(comparison, Example(dtype=base)).subject(DTYPES[base]).contract
     for name in clauses or ():
         known("clause", name, CLAUSES)
     names = deciding(contract, require, allow)

@@ -102,9 +102,11 @@ class Evidence:
 
     @cached_property
     def right(self) -> Tensor:
-        """The entries that are right, and large enough that they might not have been."""
-        large = torch.maximum(self.actual.abs(), self.expected.abs()) > 4 * self.limit
-        return large & ~self.wrong & self.finite
+        """The entries that are right, where an error as of the wrong ones would be seen."""
+        entries = torch.maximum(self.actual.abs(), self.expected.abs())
+        shares = (self.error.abs() / entries)[self.wrong]
+        share = min(1.0, shares.median().item()) if len(shares) else 1.0
+        return (entries * share > 4 * self.limit) & ~self.wrong & self.finite
 
     @cached_property
     def known(self) -> int:

@@ -9,6 +9,7 @@ from minifw.testing.diagnosis.evidence import Evidence, proportion, size, times
 
 __all__ = ["constant_factor", "factor_per_slice", "lost_precision", "small_constant", "zero"]
 
+SIGN = "is the sign wrong"
 LIKELY = ("is the mean missing", "is it divided by their number once too often")
 # By which a gradient is off that is averaged wrongly over a number of things, likely ones first.
 MEANS: tuple[tuple[Callable[[int], float], str], ...] = (
@@ -73,7 +74,7 @@ def _because(factor: float, counts: dict[str, int]) -> str:
     def equal(number: float) -> bool:
         return math.isclose(factor, number, rel_tol=1e-5)
 
-    reasons = ["is the sign wrong"] if factor < 0 else []
+    reasons = [SIGN] if factor < 0 else []
     factor = abs(factor)
     means = [
         f"{' and '.join(found)}: {question}"
@@ -100,11 +101,11 @@ def constant_factor(e: Evidence) -> str:
         if scalar != 1 and math.isclose(factor, scalar, rel_tol=1e-5):
             return f"The gradient looks multiplied by the cotangent, {scalar:.4g}, twice."
     reason = _because(factor, _counts(e))
-    # One number is always a multiple of another.
-    if not reason and e.known < 3:
-        return ""
     if math.isclose(factor, -1, rel_tol=1e-5):
         return f"The sign looks wrong: the {e.noun} is -1 times PyTorch's."
+    # One number is always a multiple of another.
+    if e.known < 3 and reason in ("", SIGN):
+        return ""
     multiple = times(factor, "PyTorch's")
     like = f"The {e.noun} looks like {multiple}"
     return f"{like}; {reason}?" if reason else f"{like}, in every entry."

@@ -36,8 +36,8 @@ def as_tensor(value: Any) -> Tensor:
         return torch.from_numpy(value if plain else value.copy())
     if isinstance(value, np.generic):
         return torch.from_numpy(np.array(value))
-    if isinstance(value, (bool, int, float)):
-        return torch.tensor(value)
+    if isinstance(value, (bool, int, float)):  # a float of Python has 64 bits
+        return torch.tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
     if isinstance(value, (list, tuple)):
         return torch.from_numpy(np.asarray(value))
     raise TypeError(f"expected a tensor, an array or a number, got {type(value).__name__}")

@@ -60,12 +60,12 @@ class Model:
 
 
 def with_model(factory: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
-    """``arguments``, with a :class:`Model` where a model is asked for."""
+    """``arguments``, with a :class:`Model` where a model is asked for; () if none is."""
     given = iter(arguments)
     models = ("model", "net", "network")
     names = required(factory) or []
     if not any(name in models for name in names):
-        return tuple(arguments)
+        return ()
     placed = [Model() if name in models else next(given, None) for name in names]
     return (*placed, *given)
 
@@ -101,18 +101,19 @@ def build(
     """
     if not makes(factory):
         return copy.deepcopy(factory)
-    arguments = with_model(factory, arguments)
-    if other is not None and not binds(factory, arguments, options):
-        given = ", ".join([*map(repr, arguments), *(f"{k}={v!r}" for k, v in options.items())])
-        raise UsageError(
-            f"the subject cannot be made: {_signature(factory)} does not take ({given}), "
-            f"which are the arguments of {_signature(other)}; give each side its own "
-            "(arguments and reference_arguments, --init and --reference-init)"
-        )
     try:
         with seeded(0), called_in(dtype):
             return factory(*arguments, **options)
     except Exception as error:
+        if isinstance(error, TypeError) and (placed := with_model(factory, arguments)):
+            return build(what, functools.partial(factory, *placed), (), options, dtype)
+        if isinstance(error, TypeError) and other and not binds(factory, arguments, options):
+            given = ", ".join([*map(repr, arguments), *(f"{k}={v!r}" for k, v in options.items())])
+            raise UsageError(
+                f"the subject cannot be made: {_signature(factory)} does not take ({given}), "
+                f"which are the arguments of {_signature(other)}; give each side its own "
+                "(arguments and reference_arguments, --init and --reference-init)"
+            ) from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UsageError(f"the {what} cannot be made: {reason}") from error
 

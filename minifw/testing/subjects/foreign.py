@@ -10,7 +10,7 @@ from torch import Tensor
 from minifw.testing.subjects.arrays import as_tensor, flat, is_array, to_kind
 from minifw.testing.subjects.environment import called_in
 from minifw.testing.subjects.fit import Fit
-from minifw.testing.subjects.places import Slot, read
+from minifw.testing.subjects.places import Slot, read, write
 from minifw.testing.subjects.subject import Subject
 
 __all__ = ["LAYOUTS", "Foreign", "Pair", "Protocol"]
@@ -174,17 +174,16 @@ class Foreign(Subject):
         return grads
 
     def zero_gradients(self) -> None:
-        for name in (
-            "zero_grad",
-            "zero_grads",
-            "zero_gradients",
-            "zero_gradient",
-            "flush_gradients",
-        ):
+        self._returned.clear()
+        names = ("zero_grad", "zero_grads", "zero_gradients", "zero_gradient", "flush_gradients")
+        for name in names:
             if callable(getattr(self.made, name, None)):
                 with called_in(self.dtype):
                     getattr(self.made, name)()
-        self._returned.clear()
+                return
+        for slot in self.protocol.slots:
+            if slot.gradients and is_array(value := read(self.made, slot.gradients[0])):
+                write(self.made, slot.gradients[0], torch.zeros_like(as_tensor(value)))
 
     def _method(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self.made, name)

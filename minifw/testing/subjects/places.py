@@ -101,7 +101,7 @@ def _walk(value: Any, place: Place, depth: int = 0) -> Iterator[tuple[Place, Any
     elif isinstance(value, (list, tuple)) or hasattr(value, "__next__"):
         for number, part in enumerate(value):
             yield from _walk(part, (*place, ("[]", number)), depth + 1)
-    elif hasattr(value, "__dict__") and not isinstance(value, (type, Callable)):  # type: ignore[arg-type]
+    elif hasattr(value, "__dict__") and (not place or not isinstance(value, (type, Callable))):  # type: ignore[arg-type]
         for name, part in vars(value).items():
             yield from _walk(part, (*place, (".", name)), depth + 1)
 
@@ -165,7 +165,8 @@ def _handed_out(made: Any, names: Sequence[str]) -> Iterator[tuple[Place, Any]]:
 
 
 def declared(made: Any, count: int) -> Iterator[list[Slot]]:
-    """The parameters that an object hands out itself, for each way in which it does.
+    """The parameters that an object hands out itself, for each way in which it does; last, all
+    arrays that it keeps and does not call gradients.
 
     Args:
         made: the object.
@@ -176,6 +177,7 @@ def declared(made: Any, count: int) -> Iterator[list[Slot]]:
         slots = _slots(value, root, count)
         if slots:
             yield slots
+    yield _slots(made, (), count)
 
 
 def _slots(value: Any, root: Place, count: int) -> list[Slot]:
@@ -210,7 +212,7 @@ def _group(places: list[tuple[Place, Any]]) -> list[Slot]:
     if kind == "." or isinstance(key, str):
         named = {str(place[-1][1]): place for place, _ in places}
         present = {str(place[-1][1]) for place, value in places if value is not None}
-        for value in VALUE:
+        for value in VALUE if len(places) == 2 else ():
             for grad in GRADIENT:
                 if value in present and grad in named:
                     return [Slot(_name(named[value][:-1]), named[value], (named[grad],))]
@@ -249,7 +251,7 @@ def gradient_places(made: Any, slots: Sequence[Slot]) -> list[Slot]:
     apart = list(_handed_out(made, GRADIENTS))
     result = []
     for number, slot in enumerate(slots):
-        key = slot.value[-1][1]
+        key = slot.value[-1][1]  # by which they are found in parallel lists and dicts
         places = list(slot.gradients)
         for root, value in apart:
             if is_array(value):
@@ -259,7 +261,9 @@ def gradient_places(made: Any, slots: Sequence[Slot]) -> list[Slot]:
         parent = read(made, slot.value[:-1])
         for holder, root in ((made, ()), (parent, slot.value[:-1])):
             for name in getattr(holder, "__dict__", {}):
-                if is_gradient_of(name, slot.name.partition(".")[0]):
+                if any(
+                    is_gradient_of(name, own) for own in {slot.name.partition(".")[0], str(key)}
+                ):
                     places.append((*root, (".", name)))
         places.append((*slot.value, (".", "grad")))
         result.append(Slot(slot.name, slot.value, tuple(dict.fromkeys(places))))

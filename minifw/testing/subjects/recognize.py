@@ -9,7 +9,6 @@ will say what is wrong.
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -28,7 +27,6 @@ from minifw.testing.subjects.places import (
     Slot,
     declared,
     gradient_places,
-    is_gradient_of,
     kept,
     read,
     write,
@@ -199,8 +197,9 @@ class Recognizer:
                     )
                 )
                 continue
+            self.refused: set[str] = set()
             try:
-                protocol = self._backward(self._forward())
+                protocol = self._both_ways()
             except UsageError as error:
                 errors.append(error)
                 continue
@@ -215,6 +214,20 @@ class Recognizer:
             self._facts(protocol)
             return protocol, self.convention, self.reduction
         raise errors[0]
+
+    def _both_ways(self) -> Protocol:
+        """The protocol, with the first kind of arrays that can be called forward and backward."""
+        first: UsageError | None = None
+        while True:
+            try:
+                protocol = self._forward()
+            except UsageError as error:
+                raise first or error from None
+            try:
+                return self._backward(protocol)
+            except UsageError as error:
+                first = first or error
+                self.refused.add(protocol.arrays)
 
     def _made(self) -> Any:
         return self.make(self.trial.dtype, self.trial.like.parameters())
@@ -262,7 +275,7 @@ class Recognizer:
                 "torch.autograd.Function, a function of tensors or a pair of functions, got "
                 f"{type(made).__name__}"
             )
-        kinds = array_kinds(made)
+        kinds = [kind for kind in array_kinds(made) if kind not in self.refused]
         count = len(self.trial.inputs)
         refused: set[tuple[Any, ...]] = set()
         for name in names:
@@ -314,15 +327,7 @@ class Recognizer:
         """
         seen: list[list[Slot]] = []
         for attempt in range(2):
-            ways = list(declared(made, len(like)))
-            ways.append(
-                [
-                    Slot(str(place[-1][1]), place)
-                    for place, _ in kept(made)
-                    if not is_gradient_of(str(place[-1][1]))
-                ]
-            )
-            for slots in ways:
+            for slots in declared(made, len(like)):
                 shapes = {s.name: tuple(read(made, s.value).shape) for s in slots}
                 seen.append(slots)
                 if next(assignments(shapes, like), None):
@@ -538,7 +543,15 @@ class Recognizer:
                     or before[place] is None
                     or _changed(before[place], read(subject.made, place))
                 ]
-                slots.append(replace(slot, gradients=tuple((changed or live)[:1])))
+                if changed:  # of two that are the same, not the one that may be a copy
+                    first = read(subject.made, changed[0])
+                    changed = [
+                        place for place in changed if not _changed(first, read(subject.made, place))
+                    ]
+                    changed.sort(key=lambda place: ("()", "") in place)
+                returned = len(grads) >= len(trial.inputs) + len(protocol.slots)
+                found = changed or ([] if returned else live)
+                slots.append(replace(slot, gradients=tuple(found[:1])))
         protocol = replace(protocol, slots=slots)
         protocol.updates = any(
             _changed(values[name], tensor) for name, tensor in subject.slots().items()
@@ -661,9 +674,10 @@ class Recognizer:
             protocol.notes.append("it can be called once")
         try:
             nested = run("abBA", self._subject(protocol))
-            once = {k: v for k, v in nested.items() if k.startswith("A")}
+            apart = run("bBaA", self._subject(protocol))
             protocol.one_call = not same(
-                once, {k: v for k, v in alone.items() if k.startswith("A")}
+                {k: v for k, v in nested.items() if k[0] not in "bB" or k in protocol.fits},
+                {k: v for k, v in apart.items() if k[0] not in "bB" or k in protocol.fits},
             )
         except Exception:
             protocol.one_call = True
@@ -713,8 +727,10 @@ def array_kinds(made: Any) -> list[str]:
         if any(isinstance(value, Tensor) for _, value in kept(made)):
             return ["torch", "numpy"]
         made = type(made)
-    home = getattr(made.forward if isinstance(made, Pair) else made, "__module__", "")
-    names = vars(sys.modules[home]) if home in sys.modules else {}
+    functions = [made.forward] if isinstance(made, Pair) else list(vars(made).values())
+    names: dict[str, Any] = {}
+    for function in functions:
+        names |= getattr(function, "__globals__", {})
     origins = {
         str(getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", ""))
         for value in names.values()

@@ -1,6 +1,6 @@
 """Gradient clipping, on the surface of :mod:`torch.nn.utils`.
 
-A clipped gradient is a new tensor: one that was handed out is never changed.
+A clipped gradient is a new tensor: a gradient that was read never changes later.
 """
 
 import warnings
@@ -20,11 +20,11 @@ def clip_grad_norm_(
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
-    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), norm being that of all together.
+    """Scale all gradients by min(1, max_norm / (norm + 1e-6)), with the norm of all together.
 
     Args:
-        parameters: whose gradients to clip; those without one are left out.
-        max_norm: the norm that they are to have at most.
+        parameters: parameters whose gradients to clip; None gradients are skipped.
+        max_norm: the largest allowed norm.
         norm_type: p of the p-norm; inf for the largest entry. Default: 2.
         error_if_nonfinite: whether a norm that is NaN or infinite is an error. Default: False.
 
@@ -45,8 +45,8 @@ def clip_grad_norm_(
     if error_if_nonfinite and not norm.isfinite():
         raise RuntimeError(
             f"The total norm of order {norm_type} of the gradients is non-finite ({norm.item()}), "
-            "so it cannot be clipped; find what makes it so, or set error_if_nonfinite=False to "
-            "scale by it all the same"
+            "so it cannot be clipped; find the gradient that is not finite, or set "
+            "error_if_nonfinite=False to scale by it anyway"
         )
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for (parameter, _), grad in zip(clipped, torch._foreach_mul(grads, scale), strict=True):
@@ -58,8 +58,8 @@ def clip_grad_value_(parameters: Parameter | Iterable[Parameter], clip_value: fl
     """Move each entry of each gradient into [-clip_value, clip_value].
 
     Args:
-        parameters: whose gradients to clip; those without one are left out.
-        clip_value: the largest absolute value that an entry is to have.
+        parameters: parameters whose gradients to clip; None gradients are skipped.
+        clip_value: the largest allowed absolute value.
 
     Source: :func:`torch.nn.utils.clip_grad_value_`.
     """
@@ -72,7 +72,7 @@ def _with_grad(parameters: Parameter | Iterable[Parameter]) -> list[tuple[Parame
     if not listed and isinstance(parameters, Iterator):
         warnings.warn(
             "`parameters` is an empty generator, no gradient clipping will occur; "
-            "call model.parameters() anew",
+            "call model.parameters() again",
             stacklevel=3,
         )
     return [(parameter, parameter.grad) for parameter in listed if parameter.grad is not None]

@@ -1,0 +1,265 @@
+"""Differentiable: the call of a module, and the explicit backward pass through it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, as_tuple
+from minifw.nn.tape import Tape, forward_pass
+from minifw.nn.versions import modified, versions
+
+__all__ = ["Differentiable"]
+
+
+class Differentiable:
+    """The half of :class:`~minifw.nn.Module` that computes: call, rule, hooks and backward.
+
+    Args:
+        capturable: keyword of the class statement, ``class ReLU(Module, capturable=True)``: its
+            rule only calls torch, so that a training step can be captured and replayed. It holds
+            for this class alone, not for subclasses. Default: False.
+    """
+
+    # They belong to this object and not to its state: the pending calls (outputs, tensors to watch,
+    # their versions, pullback), and the captured training steps.
+    __slots__ = ("__dict__", "__weakref__", "_calls", "_plans")
+    _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
+    _plans: list[Any]
+    _capturable = True
+    _backward_hooks: Mapping["_Handle", Callable[..., Any]] = MappingProxyType({})
+
+    def __new__(cls, *_args: object, **_options: object) -> Self:
+        module = super().__new__(cls)
+        module._calls, module._plans = [], []
+        return module
+
+    def __init_subclass__(cls, capturable: bool = False) -> None:
+        cls._capturable = capturable
+        if "forward" in vars(cls) and "rule" not in vars(cls):
+            # The method that a subclass defines last is the one that runs.
+            cls.rule = Differentiable.rule  # type: ignore[method-assign]
+
+    def named_modules(self) -> Iterator[tuple[str, Any]]:
+        """Return this module and all below it, with their paths."""
+        raise NotImplementedError
+
+    def is_trained(self) -> bool:
+        """Return whether any parameter here or below has ``requires_grad``."""
+        raise NotImplementedError
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Return the output, by calling other modules."""
+        raise NotImplementedError(
+            f"{type(self).__name__} defines no forward; define forward (calls of other modules) or "
+            "rule (output and pullback)"
+        )
+
+    def rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
+        """Return the output and the pullback; by default those of ``forward``."""
+        outer, tape = forward_pass.tape, Tape(inputs)
+        forward_pass.tape = tape
+        try:
+            output = self.forward(*inputs, **options)
+        finally:
+            forward_pass.tape = outer
+        tape.close(as_tuple(output))
+        return output, tape.pullback
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Return the output, and keep what :meth:`backward` needs.
+
+        Raises:
+            RuntimeError: ``forward`` computes on tensors other than by calling modules.
+            Exception: an error of torch, with the path of the module in which it arose in front.
+        """
+        tape = forward_pass.tape
+        if tape is not None:
+            return tape.call(self, inputs, options)
+        for place, value in enumerate(inputs):
+            if isinstance(value, Tensor) and (
+                value.requires_grad or (place and any(value is other for other in inputs[:place]))
+            ):
+                # Hidden from autograd, and with an id of its own if it is passed twice.
+                inputs = (*inputs[:place], value.detach(), *inputs[place + 1 :])
+        try:
+            output, pullback = self.call_rule(*inputs, **options)
+        except Exception as error:
+            self._add_path(error)
+            raise
+        outputs = as_tuple(output)
+        for tensor in outputs:
+            if tensor.requires_grad:
+                raise RuntimeError(
+                    f"{self._describe()}: a parameter or a keyword argument requires grad in "
+                    "autograd's sense, so autograd would record what minifw differentiates by "
+                    "hand; detach() it"
+                )
+        if forward_pass.recording:
+            tensors = [tensor for tensor in inputs + outputs if isinstance(tensor, Tensor)]
+            self._calls.append((outputs, tensors, versions(tensors), pullback))
+        return output
+
+    def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
+        """Call :meth:`rule`, add the backward hooks, and mark an error with this module."""
+        try:
+            output, pullback = self.rule(*inputs, **options)
+        except Exception as error:
+            vars(error).setdefault("failed_in", self)  # the innermost module sets it first
+            raise
+        if not self._backward_hooks:
+            return output, pullback
+
+        def pullback_and_hooks(*grad_outputs: Any, **options: Any) -> Any:
+            grads = pullback(*grad_outputs, **options)
+            for hook in list(self._backward_hooks.values()):
+                replaced = hook(self, as_tuple(grads), grad_outputs)
+                if replaced is not None:
+                    grads = replaced
+                    if isinstance(replaced, tuple) and len(replaced) == 1:
+                        grads = replaced[0]
+            return grads
+
+        return output, pullback_and_hooks
+
+    def _add_path(self, error: Exception) -> None:
+        """Put the path of the module that raised ``error`` in front of its message."""
+        failed = vars(error).pop("failed_in", self)
+        path = next((name for name, module in self.named_modules() if module is failed), "")
+        if error.args and isinstance(error.args[0], str):
+            message = f"{path} {failed._describe()}: {error.args[0]}".lstrip()
+            error.args = (message, *error.args[1:])
+
+    def register_full_backward_hook(self, hook: Callable[..., Any]) -> "_Handle":
+        """Call ``hook(module, grad_input, grad_output)`` in each backward pass.
+
+        Every intermediate tensor is the output of a module, so a hook can read any gradient, within
+        a :class:`Sequential` and within a ``forward``.
+
+        >>> from minifw import nn
+        >>> grads = []
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+        >>> handle = model[0].register_full_backward_hook(
+        ...     lambda module, grad_input, grad_output: grads.append(grad_output[0])
+        ... )
+        >>> output = model(torch.ones(4, 2))
+        >>> grad_input = model.backward(torch.ones(4, 3))
+        >>> grads[0].shape  # the gradient in the output of the first layer
+        torch.Size([4, 3])
+        >>> handle.remove()
+
+        A module that was called several times runs its hook as often, the last call first. A pass
+        with ``needs_input_grad=False`` skips, as torch, modules that only frozen ones precede.
+
+        Args:
+            hook: called with two tuples, the gradients of inputs and of outputs, None for a
+                gradient that is not computed. If it returns a value other than None, that replaces
+                the gradient of the input (a tuple for several). It applies to later calls only.
+
+        Returns:
+            A handle whose ``remove()`` removes the hook.
+
+        Source: :meth:`torch.nn.Module.register_full_backward_hook`; report 003 (``grad_v``).
+        """
+        handle = _Handle(self)
+        self._backward_hooks = {**self._backward_hooks, handle: hook}
+        return handle
+
+    def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
+        """Go backward through the most recent pending call.
+
+        Adds to the ``grad`` of every parameter of the call that has ``requires_grad``.
+
+        Args:
+            grad_outputs: gradient of the loss in each output, in its shape and dtype. Default: 1,
+                for a single scalar output.
+            needs_input_grad: False skips the work that only the inputs' gradients need; the return
+                value is then unspecified. Default: True.
+
+        Returns:
+            The gradient of the input, or a tuple with the gradient of each positional argument.
+            None for an argument that is not a tensor, that the outputs do not depend on, or that is
+            the target of a loss.
+
+        Raises:
+            RuntimeError: there is no pending call; ``grad_outputs`` do not fit the outputs; a
+                tensor that is needed was modified in place.
+            TypeError: a gradient is not a tensor.
+        """
+        if not self._calls:
+            raise RuntimeError(
+                f"{self._describe()}: no call awaits its backward pass; call the module first, "
+                "outside no_grad, once for each backward. A call made inside another module is "
+                "part of that module's backward pass"
+            )
+        outputs, tensors, then, pullback = self._calls[-1]
+        try:
+            grads = _checked_grads(grad_outputs, outputs)
+            now = versions(tensors)
+            if now != then:
+                changed = next(i for i, number in enumerate(then) if number != now[i])
+                raise RuntimeError(modified("an input or output", tensors[changed]))
+        except (RuntimeError, TypeError) as error:
+            raise type(error)(f"{self._describe()}.backward: {error}") from None
+        # Memory: nothing here may keep alive what the pass frees, the first gradient included.
+        self._calls.pop()
+        del outputs, tensors, grad_outputs
+        if not needs_input_grad and not self.is_trained():
+            return None
+        options = {} if needs_input_grad else {"needs_input_grad": False}
+        grad = pullback(grads.pop(), **options) if len(grads) == 1 else pullback(*grads, **options)
+        if isinstance(grad, tuple):
+            return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
+        return None if grad is NOT_DIFFERENTIATED else grad
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has no pending call and no captured step: both fill the original's gradients.
+        return vars(self)
+
+    # Representation, as torch.
+
+    # Names of the settings that the representation shows.
+    _shown: tuple[str, ...] = ()
+
+    def extra_repr(self) -> str:
+        """Return the constructor arguments that the representation shows."""
+        return ", ".join([f"{name}={getattr(self, name)!r}" for name in self._shown])
+
+    def _describe(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+class _Handle:
+    """Removes a hook."""
+
+    def __init__(self, module: Differentiable) -> None:
+        self._module = module
+
+    def remove(self) -> None:
+        """Remove the hook, if it is still there."""
+        hooks = self._module._backward_hooks.items()
+        self._module._backward_hooks = {key: hook for key, hook in hooks if key is not self}
+
+
+def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return ``given``, or 1 for a scalar output, after checking that it fits ``outputs``."""
+    if not given and len(outputs) == 1:
+        if outputs[0].numel() != 1:
+            raise RuntimeError(
+                "grad_output can be left out only for a scalar output, but the output has shape "
+                f"{list(outputs[0].shape)}; pass the gradient of the loss in it"
+            )
+        return [torch.ones_like(outputs[0])]
+    if len(given) != len(outputs):
+        raise RuntimeError(f"expected {len(outputs)} gradients, one an output, got {len(given)}")
+    for grad, output in zip(given, outputs, strict=True):
+        if not isinstance(grad, Tensor):
+            raise TypeError(f"grad_output must be a torch.Tensor, got {type(grad).__name__}")
+        if (grad.shape, grad.dtype) != (output.shape, output.dtype):
+            expected, found = (
+                f"shape {list(tensor.shape)} and {tensor.dtype}" for tensor in (output, grad)
+            )
+            raise RuntimeError(f"grad_output must be as the output, {expected}, got {found}")
+    return [grad.detach() if grad.requires_grad else grad for grad in given]
