@@ -1,9 +1,9 @@
 """Lockstep: two frameworks trained side by side from one start, step by step.
 
-A control measures the effect of rounding: PyTorch against PyTorch with every initial weight
-perturbed by one ULP (unit in the last place). At the first step at which the subject diverges from
-the reference by more than that, each module, the loss and the optimizer repeat that step alone, and
-the first wrong one is named. If none is wrong, the cause is rounding.
+What rounding alone does to a run is read off a control: PyTorch against PyTorch with every initial
+weight moved by one ULP. At the first step at which the subject parts from the reference by more
+than that, each module, the loss and the optimizer are taken by themselves through the calls of that
+step, and the first that is wrong is named. If none is, it was rounding after all.
 """
 
 import copy
@@ -39,7 +39,7 @@ def lockstep(
     """Train ``framework`` beside PyTorch, and PyTorch beside itself.
 
     Args:
-        recipe: what to train; early stopping is off.
+        recipe: what to train; it is not stopped early.
         framework: the subject.
         seed: of data, weights, batches and dropout masks.
         epochs: how long. Default: the recipe's own.
@@ -76,7 +76,7 @@ class _Step:
     schedule: bool
 
     def prepare(self, run: RecipeRun) -> None:
-        """Step the schedule if an epoch has ended."""
+        """Do what comes before the step."""
         if self.schedule:
             run.scheduler.step()
 
@@ -87,7 +87,7 @@ class _Step:
 
 
 def _steps(run: RecipeRun, epochs: int) -> Iterator[_Step]:
-    """The training steps of a run, the same for every framework."""
+    """The training steps of a run, to be done by all sides alike."""
     for epoch in range(epochs):
         for index, (input, target) in enumerate(
             batches(run.train, run.recipe.batch_size, run.batch_order)
@@ -148,12 +148,12 @@ def _diagnose(
 
 
 @dataclass(frozen=True)
-class _ModuleCall:
-    """One call of a PyTorch module: its place in the model, its inputs and its cotangent.
+class _Call:
+    """One call of a module of PyTorch's: where it is in the model, and what went in and came back.
 
     Attributes:
         path: of the module in the model; "criterion" for the loss.
-        module: a copy from before the call.
+        module: a copy of it, as it was.
         inputs, grad_output: of the call; the gradient is filled in by the backward pass.
     """
 
@@ -163,14 +163,14 @@ class _ModuleCall:
     grad_output: list[Tensor]
 
 
-def _watch(run: RecipeRun) -> list[_ModuleCall]:
-    """A list that records the calls of the modules of a PyTorch run, inner ones first."""
-    calls: list[_ModuleCall] = []
+def _watch(run: RecipeRun) -> list[_Call]:
+    """A list of the calls that the modules of a PyTorch run will make, inner ones first."""
+    calls: list[_Call] = []
 
     def hook(path: str, copied: torch.nn.Module) -> Callable[..., None]:
         def note(_: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             kept = tuple(tensor.detach().clone() for tensor in inputs)
-            calls.append(call := _ModuleCall(path, copied, kept, []))
+            calls.append(call := _Call(path, copied, kept, []))
             output.register_hook(  # type: ignore[no-untyped-call]
                 lambda grad: call.grad_output.append(grad.clone())
             )
@@ -189,8 +189,8 @@ def _fresh(module: Any) -> Any:
     return copied
 
 
-def _retry(call: _ModuleCall, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdict]:
-    """Run a module of the subject through a call that its PyTorch twin has made."""
+def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdict]:
+    """Take a module of the subject through a call that its twin has made."""
     is_loss = call.path == "criterion"
     comparison = Comparison(
         call.path,
@@ -208,7 +208,7 @@ def _retry(call: _ModuleCall, ours: Any, dtype: torch.dtype, seed: int) -> list[
 
 
 def _retry_update(step: _Step, subject: RecipeRun, twin: RecipeRun) -> Verdict:
-    """Check the optimizer alone, on PyTorch's gradients, then the whole step."""
+    """Give the subject's optimizer the gradients of PyTorch's, then let it do the whole step."""
     eps = torch.finfo(step.input.dtype).eps
     model, optimizer = copy.deepcopy((subject.model, subject.optimizer))
     grads = {name: parameter.grad for name, parameter in twin.model.named_parameters()}
