@@ -100,7 +100,7 @@ def test_strides_and_shared_memory_cross_the_border(runner: Runner) -> None:
 
 def call(runner: Runner, function: object, *arguments: object) -> dict[str, object]:
     with Runner(timeout=10) as there:
-        return there.call(function, *arguments)[1]  # type: ignore[arg-type]
+        return there.call(function, *arguments)[1]
 
 
 def _strides_of(tensors: tuple[torch.Tensor, ...]) -> tuple[dict[str, torch.Tensor], object]:
