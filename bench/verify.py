@@ -16,12 +16,18 @@ from rich.console import Console
 
 import minifw
 from bench.cli.command_line import Parser, at_least, consoles, cores, device, progress_bar, show
-from bench.cli.files import OutputFolderError, check_writable, markdown, write_files
+from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
 from bench.equivalence.certificate import Certificate, certify
 from bench.equivalence.lockstep import lockstep
 from bench.equivalence.tables import by_class, by_row
 from bench.equivalence.units import UNITS
 from bench.faults.kill_matrix import KillMatrix, kill_matrix
+from bench.variants.right_variants import (
+    describe_variants,
+    false_alarms,
+    right_variants,
+    write_right_variants,
+)
 from minifw.testing import Report, Status, UsageError, Verdict, command_line
 from minifw.testing.check import check
 from minifw.testing.command_line import QUICK_CHECKS, QUICK_DTYPES
@@ -80,7 +86,8 @@ def _parser() -> Parser:
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
     add("--faults", action="store_true",
-        help="also put each fault of the catalog into minifw, and see what finds it")  # fmt: skip
+        help="also put each fault of the catalog into minifw, and see what finds it; and verify "
+        "the right variants, to see what is found by mistake")  # fmt: skip
     add(
         "--quick",
         action="store_true",
@@ -133,11 +140,11 @@ def _verify_run(recipe: str, dtype: str, epochs: int) -> Report:
     """Train one recipe in lockstep, in a worker process."""
     torch.set_num_threads(1)
     run = lockstep(RECIPES[recipe], epochs=epochs, dtype=dtype)
-    apart = Verdict("weights", Status.PASSED, absolute=run.apart, relative=run.apart)
-    cause = run.cause or apart
+    passed = Verdict("weights", Status.PASSED, absolute=run.distance, relative=run.distance)
+    cause = run.cause or passed
     verdict = replace(
         cause,
-        check=f"lockstep, step {run.parted}" if run.parted else "lockstep",
+        check=f"lockstep, step {run.diverged_at}" if run.diverged_at else "lockstep",
         example=Example(dtype=dtype),
         bound=run.allowed,
     )
@@ -212,11 +219,13 @@ def _conclude(
     reports: list[Report],
     certificate: Certificate,
     matrix: KillMatrix | None,
+    variants: pd.DataFrame | None,
 ) -> bool:
     """Print what all reports come to, and return whether that is good."""
     bad = [report for report in reports if report.status not in (Status.PASSED, Status.SKIPPED)]
     survivors = matrix.survivors() if matrix else []
-    good = not bad and certificate.holds and not survivors
+    alarms = variants is not None and len(false_alarms(variants))
+    good = not bad and certificate.holds and not survivors and not alarms
     if arguments.json:
         print(
             json.dumps(
@@ -226,6 +235,7 @@ def _conclude(
                     "reports": [report.as_dict() for report in reports],
                     "certificate": dataclasses.asdict(certificate),
                     "faults": matrix.faults().to_dict(orient="records") if matrix else None,
+                    "variants": None if variants is None else records(variants),
                 },
                 indent=2,
             )
@@ -239,6 +249,8 @@ def _conclude(
     if matrix:
         _print_frame(out, matrix.faults(), arguments.markdown)
         _print_frame(out, matrix.checks(), arguments.markdown)
+    if variants is not None:
+        _print_frame(out, variants, arguments.markdown)
     examples = sum(report.examples for report in reports)
     conclusion = [
         f"{len(reports) - len(bad)} of {len(reports)} cases, units and runs PASSED or SKIPPED, "
@@ -258,6 +270,8 @@ def _conclude(
             f"False alarms: {len(bad)} of {len(reports)}.",
             f"Checks that kill no fault that another does not: {', '.join(matrix.redundant())}.",
         ]
+    if variants is not None:
+        conclusion.append(describe_variants(variants))
     show(out, *conclusion)
     return good
 
@@ -300,13 +314,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_writable(arguments.output_dir)
         reports = _verify_all(arguments, log)
         matrix = kill_matrix(arguments.jobs, log) if arguments.faults else None
-        good = _conclude(arguments, out, reports, certify(), matrix)
+        variants = right_variants(arguments.jobs, log) if arguments.faults else None
+        good = _conclude(arguments, out, reports, certify(), matrix, variants)
         if arguments.output_dir:
             _write(arguments.output_dir, reports)
             if matrix:
                 from bench.faults.kill_report import write_kill_matrix  # which imports matplotlib
 
                 write_kill_matrix(matrix, arguments.output_dir)
+            if variants is not None:
+                write_right_variants(variants, arguments.output_dir)
     return 0 if good else 1
 
 

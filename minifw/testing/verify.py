@@ -21,7 +21,7 @@ from minifw.testing.fuzz import fuzz
 from minifw.testing.isolation import Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
 from minifw.testing.report import Report
-from minifw.testing.subjects import UsageError
+from minifw.testing.subjects import UsageError, supported_dtypes
 from minifw.testing.verdict import Status, Verdict, failures
 
 __all__ = ["CHECK_NAMES", "lost_report", "verify", "verify_comparison"]
@@ -258,7 +258,8 @@ def _settle(
 ) -> tuple[str, frozenset[str], list[str]]:
     """The contract, the clauses that decide, and those to be tried."""
     if contract is None:
-        contract = draw(comparison, Example()).subject(torch.float64).contract
+        base = supported_dtypes(comparison)[0]
+        contract = draw(comparison, Example(dtype=base)).subject(DTYPES[base]).contract
     for name in clauses or ():
         known("clause", name, CLAUSES)
     names = deciding(contract, require, allow)
