@@ -166,7 +166,12 @@ def test_what_is_raised_there_names_its_type(runner: Runner) -> None:
 
 
 def test_verify_isolates_on_request() -> None:
-    settings: dict[str, Any] = {"max_examples": 0, "dtypes": ["float64"], "isolate": True, "timeout": 10}
+    settings: dict[str, Any] = {
+        "max_examples": 0,
+        "dtypes": ["float64"],
+        "isolate": True,
+        "timeout": 10,
+    }
     report = verify(f"{MISBEHAVING}:ExitsAtOnce", torch.nn.Tanh, ["2,3"], **settings)
     assert report.status == "ERROR"
     assert "misbehaving_subjects" not in sys.modules
