@@ -118,7 +118,7 @@ class PatchesTheJudge(_WrongTanh):
         def judge(name: str, *_: Any) -> Any:
             return minifw.testing.verdict.Verdict(name, minifw.testing.verdict.Status.PASSED)
 
-        minifw.testing.check.judge = judge  # type: ignore[assignment,attr-defined]
+        setattr(minifw.testing.check, "judge", judge)  # noqa: B010
         minifw.testing.report.Report.status = "PASSED"  # type: ignore[assignment,method-assign]
 
 

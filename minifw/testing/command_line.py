@@ -436,7 +436,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "minifw") -> int:
             from minifw.testing import UsageError
 
             with verify.ending(UsageError, left="nothing was written"):
-                report = _verify(arguments)
+                report = dataclasses.replace(_verify(arguments), reference=arguments.reference)
     with contextlib.suppress(BrokenPipeError):  # of somebody who reads the first lines alone
         _print(report, arguments, Console())
         sys.stdout.flush()
