@@ -143,7 +143,7 @@ def _speed(recipes: tuple[str, ...], rng: np.random.Generator) -> pd.DataFrame:
             row |= {"ratio": ratio, "ratio_low": ratio - 0.1, "ratio_high": ratio + 0.1}
             row |= {"noise": 1.0, "noise_low": 0.96, "noise_high": 1.03}
             rows.append(row)
-    wrong = [{"recipe": "slow", "part": "epoch", "claim": "not timed: parted at step 3"}]
+    wrong = [{"recipe": "slow", "part": "epoch", "claim": "not timed: diverged at step 3"}]
     return pd.DataFrame(rows + wrong)
 
 
@@ -189,7 +189,7 @@ def _peers() -> pd.DataFrame:
 def _claims() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "claim": ["network: time of pytorch / minifw", "wide: memory of minifw / pytorch"],
+            "claim": ["network: speed-up over pytorch", "wide: memory of minifw / pytorch"],
             "value": [1.9, 0.9],
             "value_low": [1.8, np.nan],
             "value_high": [2.0, np.nan],

@@ -15,7 +15,7 @@ from bench.faults.kill_matrix import (
     KillMatrix,
     kill_matrix,
     rows,
-    trials,
+    try_checks,
 )
 from bench.faults.kill_report import write_kill_matrix
 from bench.faults.normalization import _batch_norm, _layer_norm
@@ -29,7 +29,7 @@ EXPENSIVE = ("fuzzing", "gradcheck", "cross-check", "long-sums", "sizes")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_check_kills_the_fault(fault: Fault) -> None:
     cheap = (name for name in LAYER_CHECKS if name not in EXPENSIVE)
-    assert any(killed for _, killed in trials(fault, (*cheap, *EXPENSIVE))), "it survives"
+    assert any(killed for _, killed in try_checks(fault, (*cheap, *EXPENSIVE))), "it survives"
 
 
 def test_the_catalog_names_each_fault_once() -> None:
@@ -58,7 +58,7 @@ def test_what_the_faults_of_normalization_start_from_is_right() -> None:
 
     for where, formula in (("nn.LayerNorm", Layer), ("nn.BatchNorm1d", Batch)):
         checks = ("values-float64", "values-float32", "accumulated", "gradcheck")
-        found = dict(trials(Fault("none", where, formula), checks))
+        found = dict(try_checks(Fault("none", where, formula), checks))
         assert checks == tuple(found), "other checks were made"
         assert not any(found.values()), where
 

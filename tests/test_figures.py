@@ -24,7 +24,7 @@ def test_seaborn_draws_the_estimates_and_intervals_of_the_table():
 def test_the_style_is_restored_after_a_figure():
     before = dict(plt.rcParams)
     lines = pd.DataFrame(
-        {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "held": True}
+        {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "equivalent": True}
     )
     plt.close(figures.draw_differences(lines, 1.0, "test"))
     assert before == dict(plt.rcParams)

@@ -128,7 +128,7 @@ def test_figures_of_the_report_are_those_of_the_recipe():
 
 def test_both_frameworks_and_each_variant_start_from_one_draw():
     tasks = [
-        initialization.Task(variant, start, side, (3,))
+        initialization.StackTask(variant, start, side, (3,))
         for start in initialization.INITIALIZATIONS
         for variant, side in (("plain", "minifw"), ("plain", "pytorch"), ("float64", "minifw"))
     ]
@@ -141,7 +141,7 @@ def test_both_frameworks_and_each_variant_start_from_one_draw():
 @pytest.mark.parametrize("variant", ["half the loss", "zero biases", "normalized inputs"])
 def test_variants_train_otherwise(variant):
     plain, other = (
-        initialization._do(initialization.Task(name, "xavier", "minifw", (3,)), epochs=3)
+        initialization._do(initialization.StackTask(name, "xavier", "minifw", (3,)), epochs=3)
         for name in ("plain", variant)
     )
     assert plain["test_accuracy"].tolist() != other["test_accuracy"].tolist()

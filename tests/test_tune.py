@@ -57,7 +57,7 @@ def test_no_fold_is_trained_on_and_no_test_point_is_looked_at(monkeypatch):
     prepare: Any = tune.prepare
     monkeypatch.setattr(tune, "prepare", spy)
     for fold in range(5):
-        tune._do(tune.Task("early-stopping", (0.1, 0.0, 0.0), fold), 5, 0, 1, "minifw")
+        tune._do(tune.FoldTask("early-stopping", (0.1, 0.0, 0.0), fold), 5, 0, 1, "minifw")
     train, test, validation = RECIPES["early-stopping"].data(tune.data_generator(0))
 
     def rows(points):

@@ -155,7 +155,8 @@ def check_writable(folder: Path, option: str = "--output-dir") -> None:
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         versions = [f"minifw {version('minifw')}", f"torch {version('torch')}"]
-        parser.exit(0, ", ".join([*versions, f"Python {platform.python_version()}"]) + "\n")
+        print(", ".join([*versions, f"Python {platform.python_version()}"]))
+        parser.exit(0)
 
 
 def _parser(prog: str) -> tuple[Parser, Parser]:
