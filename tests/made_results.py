@@ -143,7 +143,7 @@ def _speed(recipes: tuple[str, ...], rng: np.random.Generator) -> pd.DataFrame:
             row |= {"ratio": ratio, "ratio_low": ratio - 0.1, "ratio_high": ratio + 0.1}
             row |= {"noise": 1.0, "noise_low": 0.96, "noise_high": 1.03}
             rows.append(row)
-    wrong = [{"recipe": "slow", "part": "epoch", "claim": "not timed: diverged at step 3"}]
+    wrong = [{"recipe": "slow", "part": "epoch", "claim": "not timed: parted at step 3"}]
     return pd.DataFrame(rows + wrong)
 
 

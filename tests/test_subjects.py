@@ -422,7 +422,7 @@ def test_a_pair_takes_the_parameters_of_a_module_or_plain_inputs() -> None:
 def test_the_partner_of_a_function_is_found_and_settings_are_given() -> None:
     plain = compared(affine_forward, torch.nn.Linear, "4,5", reference_arguments=(5, 3))
     assert status(plain) == Status.PASSED
-    call: tuple[Any, dict[str, Any]] = (({"factor": 3.0},), {})
+    call: tuple[Any, Any] = (({"factor": 3.0},), {})
     named = compared(scaled, lambda x: 3 * x, "4,5", call=call, backward=scaled_backward)
     assert status(named) == Status.PASSED
 

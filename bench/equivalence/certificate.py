@@ -186,7 +186,7 @@ class Certificate:
 def certify(epochs: int = 1) -> Certificate:
     """Train every recipe on minifw for some epochs, and record all operations.
 
-    Each is trained twice: with captured steps, and eagerly, which runs with autograd switched on.
+    Each is trained twice: by replay of captured steps and eagerly, with autograd switched on.
     """
     scanned = {path: findings_in(path) for path in framework_files()}
     graphs = []

@@ -62,7 +62,7 @@ def lockstep(
         _steps(reference, epochs),
         advance,
         lambda: (_distance(subject, reference), _distance(control, reference)),
-        lambda parted: _blame(recipe, framework, seed, epochs, torch_dtype, parted),
+        lambda step: _diagnose(recipe, framework, seed, epochs, torch_dtype, step),
     )
 
 
@@ -105,17 +105,22 @@ def _values(run: RecipeRun) -> dict[str, Tensor]:
     return {name: parameter.data for name, parameter in run.model.named_parameters()}
 
 
-def _distance(one: RecipeRun, other: RecipeRun) -> float:
-    return max(distances(_values(one), _values(other)).values())
+def _distance(ours: RecipeRun, theirs: RecipeRun) -> float:
+    return max(distances(_values(ours), _values(theirs)).values())
 
 
-def _blame(
-    recipe: Recipe, framework: Framework, seed: int, epochs: int, dtype: torch.dtype, parted: int
+def _diagnose(
+    recipe: Recipe,
+    framework: Framework,
+    seed: int,
+    epochs: int,
+    dtype: torch.dtype,
+    diverged_at: int,
 ) -> Verdict:
-    """Do the run again up to the step, and take every part of it through the step by itself."""
+    """Repeat the run up to the step, then run every part of the step alone."""
     twin, subject = (prepare(recipe, side, seed, dtype=dtype) for side in (PYTORCH, framework))
     steps = _steps(twin, epochs)
-    for _ in range(parted - 1):
+    for _ in range(diverged_at - 1):
         step = next(steps)
         for run in (twin, subject):
             _train(step, run)
