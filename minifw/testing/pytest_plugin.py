@@ -40,7 +40,7 @@ class VerifyBackward(Protocol):
 def verify_backward() -> VerifyBackward:
     """Fail the test unless a hand-written backward pass equals PyTorch's.
 
-    It takes the arguments of :func:`bench.equivalence.verify` and returns its report. A subject
+    It takes the arguments of :func:`minifw.testing.verify` and returns its report. A subject
     that cannot be compared with the reference at all is an error, not a failure.
     """
     # Not before it is needed: whoever has the plugin installed would wait for torch in every test.
