@@ -140,11 +140,11 @@ def _verify_run(recipe: str, dtype: str, epochs: int) -> Report:
     """Train one recipe in lockstep, in a worker process."""
     torch.set_num_threads(1)
     run = lockstep(RECIPES[recipe], epochs=epochs, dtype=dtype)
-    apart = Verdict("weights", Status.PASSED, absolute=run.apart, relative=run.apart)
+    apart = Verdict("weights", Status.PASSED, absolute=run.distance, relative=run.distance)
     cause = run.cause or apart
     verdict = replace(
         cause,
-        check=f"lockstep, step {run.parted}" if run.parted else "lockstep",
+        check=f"lockstep, step {run.diverged_at}" if run.diverged_at else "lockstep",
         example=Example(dtype=dtype),
         bound=run.allowed,
     )

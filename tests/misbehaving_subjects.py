@@ -104,7 +104,7 @@ class KillsItsParent(_WrongTanh):
 
 class PatchesTorch(_WrongTanh):
     def misbehave(self) -> None:
-        torch.Tensor.abs = torch.Tensor.zero_  # type: ignore[assignment,method-assign]
+        torch.Tensor.abs = torch.Tensor.zero_  # type: ignore[method-assign]
         torch.equal = lambda *_: True
         torch.where = lambda condition, a, b: b  # type: ignore[assignment]
 
@@ -118,7 +118,7 @@ class PatchesTheJudge(_WrongTanh):
         def judge(name: str, *_: Any) -> Any:
             return minifw.testing.verdict.Verdict(name, minifw.testing.verdict.Status.PASSED)
 
-        minifw.testing.check.judge = judge  # type: ignore[assignment]
+        setattr(minifw.testing.check, "judge", judge)  # noqa: B010
         minifw.testing.report.Report.status = "PASSED"  # type: ignore[assignment,method-assign]
 
 

@@ -1,6 +1,7 @@
 """The tester tested: every fault of the catalog is found, and nothing but faults."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -47,11 +48,11 @@ def test_a_fault_is_in_its_own_copy_alone() -> None:
 
 def test_what_the_faults_of_normalization_start_from_is_right() -> None:
     class Layer(nn.LayerNorm):
-        def rule(self, input: Tensor) -> object:
+        def rule(self, input: Tensor) -> Any:
             return _layer_norm(self, input)
 
     class Batch(nn.BatchNorm1d):
-        def rule(self, input: Tensor) -> object:
+        def rule(self, input: Tensor) -> Any:
             right = super().rule(input)
             return _batch_norm(self, input) if self.training and input.numel() else right
 

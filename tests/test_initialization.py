@@ -98,7 +98,7 @@ def test_a_slower_end_is_called_chance_only_if_ten_runs_show_as_much():
     assert "Means of ten runs differ that much by chance" in chance
     # Hardly any noise: the report's -0.8 and -0.9 points could not come of equal frameworks,
     shown = " ".join(concluded(lambda *_: 0, noise=0.3))
-    assert "more than ten such pairs show by chance after 50, 200 epochs" in shown
+    assert "After 50, 200 epochs that is more than ten such pairs show by chance" in shown
     assert "the frameworks are equivalent" in shown
     # and they could if our runs had such a slower end themselves.
     slower = " ".join(concluded(lambda v, s, side, e: -0.9 * (side == "minifw"), noise=0.3))

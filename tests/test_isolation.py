@@ -1,8 +1,10 @@
 """Nothing that a subject does decides its verdict."""
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -100,7 +102,7 @@ def test_strides_and_shared_memory_cross_the_border(runner: Runner) -> None:
 
 def call(runner: Runner, function: object, *arguments: object) -> dict[str, object]:
     with Runner(timeout=10) as there:
-        return there.call(function, *arguments)[1]  # type: ignore[arg-type]
+        return there.call(function, *arguments)[1]
 
 
 def _strides_of(tensors: tuple[torch.Tensor, ...]) -> tuple[dict[str, torch.Tensor], object]:
@@ -158,16 +160,21 @@ def test_a_forged_answer_is_none(answer: bytes) -> None:
 
 def test_what_is_raised_there_names_its_type(runner: Runner) -> None:
     with Runner(timeout=10) as there, pytest.raises(SubjectError) as raised:
-        there.call(int, "x")
+        there.call(int, "x")  # type: ignore[arg-type]
     assert raised.value.kind == "ValueError"
     assert not isinstance(raised.value, LostProcess)
 
 
 def test_verify_isolates_on_request() -> None:
-    settings = {"max_examples": 0, "dtypes": ["float64"], "isolate": True, "timeout": 10}
+    settings: dict[str, Any] = {
+        "max_examples": 0,
+        "dtypes": ["float64"],
+        "isolate": True,
+        "timeout": 10,
+    }
     report = verify(f"{MISBEHAVING}:ExitsAtOnce", torch.nn.Tanh, ["2,3"], **settings)
     assert report.status == "ERROR"
-    assert "misbehaving_subjects" not in __import__("sys").modules
+    assert "misbehaving_subjects" not in sys.modules
     report = verify(torch.nn.Tanh, torch.nn.Tanh, ["2,3"], **settings)
     assert report.status == "PASSED"
     with pytest.raises(UsageError, match=re.escape("give it as 'FILE:NAME'")):

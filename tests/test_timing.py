@@ -130,10 +130,8 @@ def test_a_recipe_is_timed_on_every_side_in_every_part():
 @pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 def test_the_steps_whose_parts_are_timed_are_steps(framework, monkeypatch):
     """After a trial, the weights are those of training."""
-    runs = []
-    monkeypatch.setattr(
-        speed, "prepare", lambda *args, **options: runs.append(prepare(*args, **options)) or runs[0]
-    )
+    run = prepare(RELU_MSE, framework, seed=0)
+    monkeypatch.setattr(speed, "prepare", lambda *args, **options: run)
     speed._trial(RELU_MSE, framework, Settings())
     plain = prepare(RELU_MSE, framework, seed=0)
     plain.fit(epochs=1 + speed.EPOCHS, measure=False)
@@ -142,7 +140,7 @@ def test_the_steps_whose_parts_are_timed_are_steps(framework, monkeypatch):
         plain.batch_order.set_state(order)
         plain.fit(epochs=1, measure=False)
     for expected, actual in zip(
-        plain.model.state_dict().values(), runs[0].model.state_dict().values(), strict=True
+        plain.model.state_dict().values(), run.model.state_dict().values(), strict=True
     ):
         assert torch.equal(expected, actual)
 

@@ -89,7 +89,7 @@ def by_name_or_shape(module: torch.nn.Module, theirs: dict[str, Tensor]) -> list
     mine = dict(module.named_parameters())
     if mine.keys() == theirs.keys():
         return [mine[name] for name in theirs]
-    found = []
+    found: list[Tensor] = []
     for value in theirs.values():
         sizes = sorted(size for size in value.shape if size > 1)
         (name,) = (n for n, p in mine.items() if sorted(s for s in p.shape if s > 1) == sizes)

@@ -145,7 +145,7 @@ def _try(numbers: list[int]) -> dict[int, dict[str, bool]]:
 def try_checks(
     fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS
 ) -> Iterator[tuple[str, bool]]:
-    """Each check that applies to a fault, and whether it kills it; layer checks in this order."""
+    """Each check that applies to a fault, those of layers in an order, and whether it kills it."""
     framework = fault.framework()
     cases = rows(fault.where.removeprefix("nn."))
     for name in layer_checks if cases else ():

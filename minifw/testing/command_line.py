@@ -155,7 +155,8 @@ def check_writable(folder: Path, option: str = "--output-dir") -> None:
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         versions = [f"minifw {version('minifw')}", f"torch {version('torch')}"]
-        parser.exit(0, ", ".join([*versions, f"Python {platform.python_version()}"]) + "\n")
+        print(", ".join([*versions, f"Python {platform.python_version()}"]))
+        parser.exit(0)
 
 
 def _parser(prog: str) -> tuple[Parser, Parser]:
@@ -435,7 +436,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "minifw") -> int:
             from minifw.testing import UsageError
 
             with verify.ending(UsageError, left="nothing was written"):
-                report = _verify(arguments)
+                report = dataclasses.replace(_verify(arguments), reference=arguments.reference)
     with contextlib.suppress(BrokenPipeError):  # of somebody who reads the first lines alone
         _print(report, arguments, Console())
         sys.stdout.flush()

@@ -332,8 +332,7 @@ def _same_tensor(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     run.both(tuple(inputs))
     if not run.subject.in_graph:  # where one tensor has one gradient
         names = [f"input.{place}.grad" for place in (i, j)]
-        total = sum(run.named[name] for name in names)
-        run.named |= dict.fromkeys(names, total)
+        run.named |= dict.fromkeys(names, run.named[names[0]] + run.named[names[1]])
 
 
 def _no_grad(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
