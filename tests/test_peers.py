@@ -85,8 +85,8 @@ def _with_last_weight(change: Callable[[Array], Array], job: Job) -> Trainer:
     ("start", "reason"),
     [
         (_fail, "RuntimeError: no such device"),
-        (partial(_with_last_weight, lambda bias: bias + 1e-5), "they differ by 1.0e-05"),
-        (partial(_with_last_weight, lambda bias: bias * np.nan), "they differ by nan"),
+        (partial(_with_last_weight, lambda bias: bias + 1e-5), "differ from PyTorch's by 1.0e-05"),
+        (partial(_with_last_weight, lambda bias: bias * np.nan), "differ from PyTorch's by nan"),
         (partial(_with_last_weight, lambda bias: bias[:0]), "ValueError"),
     ],
     ids=["fails", "wrong", "nan", "missing"],

@@ -77,7 +77,7 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """Of the clauses that decide: ERROR or FAILED if one is broken.
+        """ERROR or FAILED if a clause that decides is broken.
 
         MISTRUSTED if a tensor has no check that could have failed, else PASSED.
         """
