@@ -184,8 +184,12 @@ class Report:
             f"{clause}: {count} check{'s'[: count > 1]} skipped: {reason}"
             for (clause, reason), count in skipped.items()
         ]
-        lines += [f"{clause}: not tried: {reason}" for clause, reason in self.untried.items()]
-        if self.options:
+        reasons = dict.fromkeys(self.untried.values())
+        lines += [
+            f"{', '.join(name for name in self.untried if self.untried[name] == reason)}: {reason}"
+            for reason in reasons
+        ]
+        if self.options and "options" not in self.untried:
             lines.append(f"options of the reference: {', '.join(self.options)}")
         return tuple(lines)
 

@@ -256,8 +256,10 @@ def verify_comparison(
             testimonies=() if "cross-check" in skip else tuple(hear(comparison)),
             gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
         )
-    for name in {*tried} - {verdict.clause for verdict in verdicts} - {"side-effects"}:
-        untried.setdefault(name, "left out")
+    known_clauses = {verdict.clause for verdict in verdicts} | {"side-effects"}
+    for name in tried:
+        if name not in known_clauses:
+            untried.setdefault(name, "left out")
     report = replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
     tensors = [verdict for verdict in report.failures if verdict.where]
     return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
