@@ -182,7 +182,7 @@ def cross_entropy(
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for class probabilities")
         soft = (
-            target * (1 - label_smoothing) + label_smoothing / classes
+            target * (1 - label_smoothing) + label_smoothing / max(classes, 1)
             if label_smoothing
             else target
         )
@@ -192,7 +192,7 @@ def cross_entropy(
         ignored, factors, places = _choose(input, target, weight, ignore_index)
         if factors is None:
             factors = torch.ones_like(places, dtype=input.dtype)
-        soft = torch.zeros_like(input) + weights * (label_smoothing / classes)
+        soft = torch.zeros_like(input) + weights * (label_smoothing / max(classes, 1))
         soft = soft.scatter_add(dim, places, (factors * (1 - label_smoothing)).view(places.shape))
         total = factors.sum()
     loss = -(log_probabilities * soft).sum(dim)
