@@ -64,10 +64,10 @@ def pull_back(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], to: Seque
 
 
 def as_arrays(row: Variant, values: Sequence[Tensor]) -> list[Any]:
-    values = [v.t().contiguous() if row.columns and v.dim() == 2 else v for v in values]
+    laid_out = [v.t().contiguous() if row.columns and v.dim() == 2 else v for v in values]
     if row.arrays == "torch":
-        return values
-    return [v.numpy() for v in values]
+        return laid_out
+    return [v.numpy() for v in laid_out]
 
 
 def as_tensor(row: Variant, value: Any) -> Tensor:
@@ -89,7 +89,7 @@ def by_name_or_shape(module: torch.nn.Module, theirs: dict[str, Tensor]) -> list
     mine = dict(module.named_parameters())
     if mine.keys() == theirs.keys():
         return [mine[name] for name in theirs]
-    found = []
+    found: list[Tensor] = []
     for value in theirs.values():
         sizes = sorted(size for size in value.shape if size > 1)
         (name,) = (n for n, p in mine.items() if sorted(s for s in p.shape if s > 1) == sizes)

@@ -24,7 +24,7 @@ def in_float32(attention: T) -> T:
     def wide(query: Tensor, *others: Any, **options: Any) -> Tensor:
         to = torch.promote_types(query.dtype, torch.float32)
         tensors = [t.to(to) for t in (query, *others)]
-        return attention(*tensors, **options).to(query.dtype)  # type: ignore[no-any-return]
+        return attention(*tensors, **options).to(query.dtype)
 
     return wide  # type: ignore[return-value]
 
