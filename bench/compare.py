@@ -1,4 +1,4 @@
-"""The main job: the reports' recipes on minifw and on PyTorch, accuracy and time side by side."""
+"""The main command: the reports' recipes on minifw and on PyTorch, accuracy and time compared."""
 
 import argparse
 import dataclasses
@@ -28,17 +28,17 @@ from bench.cli.provenance import provenance
 from bench.comparison.baseline import (
     BaselineError,
     changes,
+    format_changes,
     read_baseline,
-    readable_changes,
     slower,
 )
-from bench.comparison.result import Comparison
+from bench.comparison.result import Result
 from bench.page.files import UnreadableFileError
 from bench.report import write_report
 from bench.runs import tables
 from bench.runs.cluster import ClusterError
 from bench.runs.resume import resume
-from bench.runs.store import FILE, History, HistoryError
+from bench.runs.store import FILE, RunStore, StoreError
 from bench.runs.sweep import STACK, Settings, Task
 from bench.timing.recipes import SIZED, TIMED, step_memory, summarize_speed, time_recipe
 from reference.frameworks import FRAMEWORKS
@@ -47,38 +47,39 @@ from reference.run import INITIALIZATIONS
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/compare.py                                  all recipes, on every core
-  python bench/compare.py --quick                          a first look in half a minute
+  python bench/compare.py --quick                          finishes in half a minute
   python bench/compare.py --recipes relu-mse xavier-tanh --seeds 30
   python bench/compare.py --dtype float64 --epochs 50 --output-dir /tmp/float64
-  python bench/compare.py --initialization default         each framework's own first weights
+  python bench/compare.py --initialization default         each framework's own initial weights
   python bench/compare.py --quick --json > table.json      the table, for a program
   python bench/compare.py --baseline before.json --fail-on-regression 10%
   python bench/compare.py --scheduler tcp://192.0.2.7:8786 the runs on a Dask cluster
 
-Every finished run is kept at once in history.sqlite in the output folder. The same command, after
-an interrupt or a crash, does only what is missing, and ends with the same table. bench/history.py
-lists and exports what is kept.
+Every finished run is stored at once in history.sqlite in the output folder. After an interrupt or a
+crash, the same command makes only the missing runs and prints the same table. bench/history.py
+lists and exports the stored runs.
 
 exit codes:
-  0  good    1  they differ    2  wrong usage    3  slower than allowed    130  interrupted
+  0  equal    1  different    2  wrong usage    3  slower than allowed    130  interrupted
 """
 
 DTYPES = ("float32", "float64")
-# With so many the equivalence test has a power of at least 0.98 at a margin of 1 point: the paired
-# differences scatter by 2 points where runs are chaotic, and by 1 at most elsewhere.
+# Enough for the equivalence test to have a power of at least 0.98 at a margin of 1 percentage
+# point: paired differences have a standard deviation of 2 where runs are chaotic, of at most 1
+# elsewhere.
 SEEDS, CHAOTIC = 20, {"xavier-tanh": 60}
 QUICK_SEEDS, QUICK_EPOCHS = 2, 20
-ROUNDS, QUICK_ROUNDS = 21, 6  # of fewer than 6 there is no interval
+ROUNDS, QUICK_ROUNDS = 21, 6  # fewer than 6 have no interval
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="compare.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -93,33 +94,33 @@ def _parser() -> Parser:
     add("--epochs", type=at_least(1), metavar="N",
         help=f"epochs a run (default: each recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
     add("--initialization", choices=INITIALIZATIONS, default="recipe",
-        help="first weights: the recipe's, the same on both frameworks, or each framework's "
+        help="initial weights: the recipe's, the same on both frameworks, or each framework's "
         "default (default: recipe)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="timed turns of each framework and of each again "
+        help="rounds of timing, in each of which every framework is timed twice "
         f"(default: {ROUNDS}; quick: {QUICK_ROUNDS})")  # fmt: skip
     add("--margin", type=positive, default=MARGIN, metavar="POINTS",
-        help="equivalence margin: points of accuracy that count as none "
+        help="equivalence margin in percentage points of accuracy "
         "(default: %(default)g)")  # fmt: skip
     add("--jobs", type=at_least(1), default=cores(), metavar="N",
         help="processes (default: one a core, here %(default)s); minifw trains the seeds of a "
-        f"recipe as stacks of up to {STACK}, the timed epochs one network")  # fmt: skip
+        f"recipe as stacks of up to {STACK}; timings are of one network")  # fmt: skip
     add("--threads", type=at_least(1), default=1, metavar="N",
         help="threads of torch in each (default: 1)")  # fmt: skip
     add("--scheduler", metavar="ADDRESS",
-        help="do the runs on the workers of the Dask scheduler at ADDRESS; the timings are made "
+        help="make the runs on the workers of the Dask scheduler at ADDRESS; timings are made "
         "here")  # fmt: skip
     add("--device", type=device, default="cpu", help="torch device (default: cpu)")
     add("--dtype", choices=DTYPES, default="float32", help="default: float32")
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and figures (default: results)")  # fmt: skip
     add("--fresh", action="store_true",
-        help="do all runs anew; they replace the same ones in the history")  # fmt: skip
+        help="repeat all runs and replace the stored ones")  # fmt: skip
     add("--baseline", type=Path, metavar="FILE",
-        help="show what has changed since an earlier comparison.json")  # fmt: skip
+        help="show the changes since an earlier comparison.json")  # fmt: skip
     add("--fail-on-regression", type=percent, metavar="PERCENT",
-        help="exit with 3 if, in any recipe, minifw's speed relative to PyTorch's is lower than "
-        "the baseline's by more than PERCENT, all of its 95%% interval included")  # fmt: skip
+        help="exit with 3 if the speed-up over PyTorch of any recipe, with its whole 95%% "
+        "interval, is lower than the baseline's by more than PERCENT")  # fmt: skip
     add("--quick", action="store_true",
         help=f"{QUICK_SEEDS} seeds, {QUICK_EPOCHS} epochs, {QUICK_ROUNDS} rounds, "
         "unless given")  # fmt: skip
@@ -140,20 +141,20 @@ def _list_recipes(console: Console, as_json: bool) -> None:
 
 
 def _time(
-    arguments: argparse.Namespace, settings: Settings, history: History, progress: Progress
+    arguments: argparse.Namespace, settings: Settings, store: RunStore, progress: Progress
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Time every recipe, and measure the memory of a step; nothing if one framework is alone."""
+    """Time every recipe and measure the memory of a step; nothing for a single framework."""
     recipes = [RECIPES[name] for name in arguments.recipes]
     if set(arguments.frameworks) != set(FRAMEWORKS):
         recipes = []
     bar = progress.add_task("timing", total=len(recipes))
-    # One process at a time, nothing beside it; the sweep's, which have all imported and warm.
+    # One process at a time; the sweep's processes, which have imported everything.
     one_by_one = Parallel(n_jobs=arguments.jobs, pre_dispatch=1, return_as="generator")
     rounds, memory = [], []
     for timed, sizes in one_by_one(
         delayed(_measure)(recipe, arguments.rounds, settings) for recipe in recipes
     ):
-        history.add_timings(timed[timed["wrong"] == ""].drop(columns="wrong"), settings)
+        store.add_timings(timed[timed["wrong"] == ""].drop(columns="wrong"), settings)
         rounds.append(timed)
         memory.append(sizes)
         progress.advance(bar)
@@ -167,8 +168,8 @@ def _measure(recipe: Recipe, rounds: int, settings: Settings) -> tuple[pd.DataFr
     return time_recipe(recipe, rounds, settings), step_memory(recipe, settings)
 
 
-def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Comparison:
-    """Do all runs and all timings, under a progress bar, and keep them in the history."""
+def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Result:
+    """Make and store all runs and timings, under a progress bar."""
     tasks = [
         Task(recipe, framework, seed)
         for recipe in arguments.recipes
@@ -176,21 +177,21 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Com
         for seed in range(arguments.seeds or CHAOTIC.get(recipe, SEEDS))
     ]
     with (
-        History(arguments.output_dir / FILE, arguments.fresh) as history,
+        RunStore(arguments.output_dir / FILE, arguments.fresh) as store,
         progress_bar(log, "%") as progress,
     ):
-        if history.put_aside:
-            log.print(f"compare.py: the earlier history is now {history.put_aside}")
+        if store.put_aside:
+            log.print(f"compare.py: the earlier store is now {store.put_aside}")
         finished, taken = resume(
             tasks,
             settings,
-            history,
+            store,
             progress,
             arguments.jobs,
             arguments.scheduler,
             arguments.fresh,
         )
-        rounds, memory = _time(arguments, settings, history, progress)
+        rounds, memory = _time(arguments, settings, store, progress)
     conditions = {
         **dataclasses.asdict(settings),
         "margin": arguments.margin,
@@ -200,7 +201,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Com
         "runs": len(finished),
         "runs_from_history": taken,
     }
-    return Comparison(
+    return Result(
         finished=finished,
         rounds=rounds,
         accuracy=accuracy_statistics(
@@ -213,7 +214,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Com
 
 
 def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
-    """Do what the arguments ask for, and return the exit code."""
+    """Run the comparison that the arguments describe, and return the exit code."""
     settings = Settings(
         epochs=arguments.epochs or (QUICK_EPOCHS if arguments.quick else None),
         initialization=arguments.initialization,
@@ -230,12 +231,13 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
     if arguments.baseline:
         changed = changes(baseline, comparison.accuracy, comparison.speed)
         values["changes"] = records(changed)
-        shown.append(readable_changes(changed))
+        shown.append(format_changes(changed))
         if arguments.fail_on_regression is not None:
             regressions = slower(changed, arguments.fail_on_regression)
             notes.append(
-                f"Slower than the baseline by more than {arguments.fail_on_regression:.3g} of its "
-                f"speed relative to PyTorch's: {', '.join(regressions) or 'none'}."
+                f"Recipes whose speed-up over PyTorch fell by more than "
+                f"{arguments.fail_on_regression:.3g} of the baseline's: "
+                f"{', '.join(regressions) or 'none'}."
             )
     comparison.write(arguments.output_dir, markdown(*shown, *notes), values)
     write_report(arguments.output_dir)
@@ -257,11 +259,11 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.fail_on_regression is not None and arguments.baseline is None:
         parser.error("--fail-on-regression needs a --baseline to compare with")
     if arguments.baseline and set(arguments.frameworks) != set(FRAMEWORKS):
-        parser.error("--baseline compares minifw's speed with PyTorch's: leave out --frameworks")
+        parser.error("--baseline compares both frameworks: leave out --frameworks")
     arguments.seeds = arguments.seeds or (QUICK_SEEDS if arguments.quick else None)
     arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
-    refused = OutputFolderError, BaselineError, HistoryError, ClusterError, UnreadableFileError
-    with parser.ending(*refused, left="the same command goes on from the runs that are done"):
+    refused = OutputFolderError, BaselineError, StoreError, ClusterError, UnreadableFileError
+    with parser.ending(*refused, left="the same command resumes from the finished runs"):
         return _compare(arguments, out, log)
 
 

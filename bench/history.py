@@ -1,4 +1,4 @@
-"""The history of compare.py: what it holds, and its export to CSV and JSON."""
+"""List the stored runs of compare.py, and export them as CSV or JSON."""
 
 import argparse
 import json
@@ -9,13 +9,13 @@ import pandas as pd
 
 from bench.cli.command_line import Parser, consoles, show
 from bench.cli.files import OutputFolderError, check_writable, records, write_files
-from bench.runs.store import FILE, History, HistoryError
+from bench.runs.store import FILE, RunStore, StoreError
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
-  python bench/history.py                                  what results/history.sqlite holds
+  python bench/history.py                                  list the runs in results/history.sqlite
   python bench/history.py --output-dir /tmp/float64
   python bench/history.py --export runs.csv                a row a run
   python bench/history.py --table curves --export curves.json
@@ -23,7 +23,7 @@ examples:
   python bench/history.py --json                           the list, for a program
 
 exit codes:
-  0  good    2  wrong usage
+  0  success    2  wrong usage
 """
 
 TABLES = {
@@ -32,7 +32,7 @@ TABLES = {
     "timings": "a row a timing: recipe, part, round, side and its seconds",
 }
 FORMATS = (".csv", ".json")
-# Of runs that agree in these, the list shows one row.
+# The list shows one row for runs that agree in these columns.
 ALIKE = [
     *("recipe", "framework", "epochs", "initialization", "dtype", "device", "threads"),
     *("torch", "numpy", "processor", "sources"),
@@ -43,7 +43,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="history.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -58,7 +58,7 @@ def _parser() -> Parser:
 
 
 def _listed(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for all runs that differ in nothing but seed and stack."""
+    """One row for all runs that differ only in seed and stack."""
     return (
         runs.groupby(ALIKE, sort=False)
         .agg(
@@ -71,8 +71,8 @@ def _listed(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _readable(listed: pd.DataFrame) -> pd.DataFrame:
-    """The list for people: without what is the same in all rows."""
+def _format_table(listed: pd.DataFrame) -> pd.DataFrame:
+    """The list as a human-readable table, without columns that are constant."""
     shown = listed.assign(**{"test %": (100 * listed["test_accuracy_mean"]).map("{:.1f}".format)})
     same = [name for name in ALIKE[2:] if listed[name].nunique() == 1]
     return shown.drop(columns=[*same, "test_accuracy_mean"])
@@ -87,11 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     if export and export.suffix not in FORMATS:
         parser.error(f"--export: expected a name that ends in .csv or .json, got {str(export)!r}")
     if not path.is_file():
-        parser.error(f"there is no history {str(path)!r}: compare.py makes it; see --output-dir")
-    with parser.ending(HistoryError, OutputFolderError), History(path) as history:
+        parser.error(f"there is no store {str(path)!r}: compare.py writes it; see --output-dir")
+    with parser.ending(StoreError, OutputFolderError), RunStore(path) as store:
         if export:
             check_writable(export.parent)
-            table: pd.DataFrame = getattr(history, arguments.table)()
+            table: pd.DataFrame = getattr(store, arguments.table)()
             write_files(
                 export.parent,
                 {
@@ -104,11 +104,11 @@ def main(argv: list[str] | None = None) -> int:
             )
             show(out, f"{len(table)} rows of {arguments.table}: {export}")
             return 0
-        listed = _listed(history.runs())
+        listed = _listed(store.runs())
     if arguments.json:
         print(json.dumps(records(listed), indent=2))
     else:
-        show(out, _readable(listed))
+        show(out, _format_table(listed))
     return 0
 
 

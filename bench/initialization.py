@@ -1,4 +1,4 @@
-"""Report 001's open question: is its faster start, and slower end, initialization or numerics?"""
+"""Report 001's open question: does initialization or numerics explain its learning curve?"""
 
 import argparse
 import dataclasses
@@ -24,34 +24,34 @@ from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe, default_uniform
 from reference.run import fit_stacked, prepare
 
-__all__ = ["INITIALIZATIONS", "VARIANTS", "Task", "Variant", "main"]
+__all__ = ["INITIALIZATIONS", "VARIANTS", "StackTask", "Variant", "main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/initialization.py                           100 seeds, on every core
-  python bench/initialization.py --quick                   a first look: 6 seeds, 50 epochs
+  python bench/initialization.py --quick                   6 seeds, 50 epochs
   python bench/initialization.py --seeds 30 --output-dir /tmp/initialization
   python bench/initialization.py --quick --json > tables.json
 
 exit codes:
-  0  good    2  wrong usage    130  interrupted
+  0  success    2  wrong usage    130  interrupted
 """
 
-# With 100 seeds a difference of 1 point after 200 epochs is told from none; with 30 it is not.
+# 100 seeds distinguish a difference of 1 percentage point after 200 epochs from none; 30 do not.
 SEEDS, QUICK_SEEDS, QUICK_EPOCHS = 100, 6, 50
 RECIPE = RECIPES["xavier-tanh"]
-# The report's first weights, and those of the PyTorch that it compares itself with. Both are drawn
-# from one generator, so that a seed has the same on either framework.
+# The report's initial weights, and PyTorch's default. Both are drawn by one generator, so that a
+# seed gives the same weights on either framework.
 INITIALIZATIONS = {tables.START: RECIPE.initialize, tables.AGAINST: default_uniform}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Something that the report's text leaves open, done otherwise; trained on minifw alone.
+    """A choice that the report's text leaves open, made differently; trained on minifw alone.
 
     Attributes:
-        summary: what is otherwise, and why it is tried.
-        change: makes the recipe from the one that has the initialization.
+        summary: what differs, and why it is tried.
+        change: from the recipe with an initialization to that of the variant.
         dtype: name of a torch dtype.
     """
 
@@ -75,27 +75,29 @@ def _zero_biases(recipe: Recipe) -> Recipe:
 
 
 VARIANTS = {
-    tables.PLAIN: Variant("the recipe xavier-tanh as it is", lambda recipe: recipe),
-    "float64": Variant(
-        "what rounding takes from small gradients is given back", lambda recipe: recipe, "float64"
+    tables.PLAIN: Variant("the recipe xavier-tanh unchanged", lambda recipe: recipe),
+    "float64": Variant("undoes rounding of small gradients", lambda recipe: recipe, "float64"),
+    "half the loss": Variant(
+        "a gradient of MSE without its factor of 2; learning rate 0.05", _sgd(0.05)
     ),
-    "half the loss": Variant("a gradient of MSE without its 2; learning rate 0.05", _sgd(0.05)),
-    "twice the loss": Variant("a loss summed over what is averaged; learning rate 0.2", _sgd(0.2)),
+    "twice the loss": Variant(
+        "a loss that is a sum instead of a mean; learning rate 0.2", _sgd(0.2)
+    ),
     "zero biases": Variant("Xavier for the weights alone", _zero_biases),
     "labels 0 and 1": Variant(
         "the text says -1 or 1, and 0 otherwise",
         lambda recipe: dataclasses.replace(recipe, labels=(0.0, 1.0)),
     ),
     "normalized inputs": Variant(
-        "mean 0 and deviation 1, of which the text says nothing",
+        "mean 0 and standard deviation 1, which the text does not mention",
         lambda recipe: dataclasses.replace(recipe, normalized=True),
     ),
 }
 
 
 @dataclass(frozen=True)
-class Task:
-    """Runs to do together, by names, so that they can be sent to another process."""
+class StackTask:
+    """Runs to make together, by names, so that they can be sent to another process."""
 
     variant: str
     initialization: str
@@ -103,22 +105,22 @@ class Task:
     seeds: tuple[int, ...]
 
 
-def _tasks(seeds: int) -> list[Task]:
-    """PyTorch's runs, which take longest, one by one; minifw's as stacks of about one size."""
+def _tasks(seeds: int) -> list[StackTask]:
+    """PyTorch's runs, the longest, one by one; minifw's as stacks of about equal size."""
     stacks = math.ceil(seeds / STACK)
     return [
-        Task(tables.PLAIN, initialization, "pytorch", (seed,))
+        StackTask(tables.PLAIN, initialization, "pytorch", (seed,))
         for initialization in INITIALIZATIONS
         for seed in range(seeds)
     ] + [
-        Task(variant, initialization, "minifw", tuple(range(first, seeds, stacks)))
+        StackTask(variant, initialization, "minifw", tuple(range(first, seeds, stacks)))
         for variant, initialization in product(VARIANTS, INITIALIZATIONS)
         for first in range(stacks)
     ]
 
 
-def _do(task: Task, epochs: int) -> pd.DataFrame:
-    """Do runs, and return a row an epoch of each: the task, seed, epoch and accuracies."""
+def _do(task: StackTask, epochs: int) -> pd.DataFrame:
+    """Make runs, and return a row an epoch of each: the task, seed, epoch and accuracies."""
     torch.set_num_threads(1)
     variant = VARIANTS[task.variant]
     recipe = variant.change(
@@ -134,7 +136,7 @@ def _do(task: Task, epochs: int) -> pd.DataFrame:
         for seed, history in zip(task.seeds, histories, strict=True)
     ]
     names = {name: getattr(task, name) for name in tables.CELL}
-    # Validation is on the test points: the recipe does not stop early.
+    # The recipe does not stop early, so its validation data is the test data.
     return (
         pd.concat(frames, ignore_index=True)
         .rename(columns={"validation_accuracy": "test_accuracy"})
@@ -143,8 +145,8 @@ def _do(task: Task, epochs: int) -> pd.DataFrame:
     )
 
 
-def _runs(tasks: list[Task], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
-    """Do ``tasks`` and yield the runs of each as they are finished."""
+def _runs(tasks: list[StackTask], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
+    """Make the runs ``tasks`` and yield those of each task when it ends."""
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     yield from parallel(delayed(_do)(task, epochs) for task in tasks)
 
@@ -153,7 +155,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="initialization.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -192,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         curves = tables.curves(runs)
         notes = tables.conclusions(cells, contrasts)
         conditions = {"seeds": seeds, "epochs": epochs, **provenance()}
-        shown = [tables.readable_cells(cells), tables.readable_contrasts(contrasts)]
+        shown = [tables.format_cells(cells), tables.format_contrasts(contrasts)]
         tried = [f"- {name}: {variant.summary}." for name, variant in VARIANTS.items()]
         made = "Made with " + ", ".join(f"{k} {v}" for k, v in conditions.items() if v) + "."
         write_files(

@@ -1,8 +1,8 @@
 """The peer table: a training step in minifw, PyTorch, JAX, NumPy and tinygrad.
 
-Also stacks of networks trained at once, a wide network with its peak memory, and what importing
-minifw costs. Whatever is compared is timed in turn in one process, bound to as many cores as it has
-threads; no time is shown of a peer whose weights are not PyTorch's after some epochs.
+Also stacks of networks trained at once, a wide network with its peak memory, and the time of
+importing minifw. Peers are timed interleaved in one process that is bound to as many cores as it
+has threads. A peer is timed only if its weights equal PyTorch's after some epochs.
 """
 
 import argparse
@@ -33,9 +33,9 @@ from bench.timing.peer_tables import (
     MEMORY,
     claim,
     claims,
-    readable,
-    readable_claims,
-    readable_stacks,
+    format_claims,
+    format_peers,
+    format_stacks,
     summarize,
 )
 from bench.timing.peers import (
@@ -53,21 +53,21 @@ from reference.stacked_peers import STACKED_PEERS
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/peers.py                                    everything
-  python bench/peers.py --quick                            a first look, in a minute or two
+  python bench/peers.py --quick                            finishes in a minute or two
   python bench/peers.py --parts network --peers minifw pytorch jax
   python bench/peers.py --parts stack --stacks 1 32 --threads 1
-  python bench/peers.py --list                             the peers, and what they lack here
-  python bench/peers.py --quick --json > peers.json        the tables, for a program
+  python bench/peers.py --list                             the peers, and what they need that is
+  missing python bench/peers.py --quick --json > peers.json        the tables, for a program
   python bench/peers.py --fail-below 1.5 --fail-above-import 60
 
 exit codes:
-  0  good    1  a peer is wrong    2  wrong usage    3  slower than allowed    130  interrupted
+  0  success    1  a peer is wrong    2  wrong usage    3  slower than allowed    130  interrupted
 """
 
-PARTS = ("network", "stack", "wide", "import")
+EXPERIMENTS = ("network", "stack", "wide", "import")
 STACKS = (1, 2, 4, 8, 16, 32, 64, 128)
 QUICK_STACKS = (1, 8, 32)
 WIDTH, WIDE_BATCH, WIDE_LAYERS = 1024, 1024, 3
@@ -77,32 +77,32 @@ def _parser() -> Parser:
     parser = Parser(
         prog="peers.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     names = list({**PEERS, **STACKED_PEERS})
     add = parser.add_argument
-    add("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="NAME",
-        help=f"what to measure: {', '.join(PARTS)} (default: all)")  # fmt: skip
+    add("--parts", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME",
+        help=f"what to measure: {', '.join(EXPERIMENTS)} (default: all)")  # fmt: skip
     add("--peers", nargs="+", choices=names, default=names, metavar="NAME",
-        help="peers to measure beside PyTorch; --list shows them (default: all)")  # fmt: skip
+        help="peers to compare with PyTorch; --list shows them (default: all)")  # fmt: skip
     add("--stacks", nargs="+", type=at_least(1), metavar="N",
         help="sizes of stacks (default: 1 2 4 ... 128; quick: 1 8 32)")  # fmt: skip
     add("--processes", type=at_least(1), metavar="N",
-        help="fresh processes, one by one, for each table (default: 3; quick: 1)")  # fmt: skip
+        help="new processes, one by one, for each table (default: 3; quick: 1)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds in each, of a turn a peer (default: 15; quick: 7)")  # fmt: skip
+        help="rounds in each process, of one trial a peer (default: 15; quick: 7)")  # fmt: skip
     add("--threads", type=at_least(1), default=min(2, cores()), metavar="N",
-        help="threads and cores of stacks and the wide network (default: %(default)s)")  # fmt: skip
+        help="threads and cores of stacks and the wide one (default: %(default)s)")  # fmt: skip
     add("--fail-below", type=positive, metavar="RATIO",
-        help="allow no less for PyTorch's time over minifw's on one network")  # fmt: skip
+        help="exit with 3 if the speed-up over PyTorch on one network is smaller")  # fmt: skip
     add("--fail-below-stack", type=positive, metavar="RATIO",
         help="the same on a stack of 32, or the largest")  # fmt: skip
     add("--fail-below-wide", type=positive, metavar="RATIO", help="the same on the wide network")
     add("--fail-above-memory", type=positive, metavar="RATIO",
-        help="allow no more for minifw's peak memory over PyTorch's")  # fmt: skip
+        help="exit with 3 if minifw's peak memory / PyTorch's is larger")  # fmt: skip
     add("--fail-above-import", type=positive, metavar="MS",
-        help="allow no more milliseconds for importing minifw after torch")  # fmt: skip
+        help="exit with 3 if importing minifw after torch takes more milliseconds")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and picture (default: results)")  # fmt: skip
     add("--quick", action="store_true", help="1 process, 7 rounds, 3 stacks, unless given")
@@ -111,7 +111,7 @@ def _parser() -> Parser:
     return parser
 
 
-# By flag, the claim that it is about.
+# By flag, the claim that it limits.
 SMALLEST = {
     "fail_below": claim("network", BASELINE),
     "fail_below_stack": claim("stack", BASELINE),
@@ -133,7 +133,7 @@ def _list_peers(console: Console, as_json: bool) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> list[Setting]:
-    """What to time, in the order of the tables."""
+    """The measurements, in the order of the tables."""
 
     def present(peers: dict[str, Peer]) -> tuple[str, ...]:
         return tuple(
@@ -162,16 +162,16 @@ def _settings(arguments: argparse.Namespace) -> list[Setting]:
 
 @dataclass(frozen=True)
 class Results:
-    """All that was measured.
+    """All measurements.
 
     Attributes:
-        turns: as :func:`bench.timing.peer_tables.summarize` takes them.
-        failures: by setting and peer, why a peer has no time.
+        trials: as :func:`bench.timing.peer_tables.summarize` expects.
+        failures: by setting and peer, why a peer was not timed.
         memory: peak bytes of the wide network, by peer.
         imports: milliseconds that importing minifw took, in each process.
     """
 
-    turns: pd.DataFrame
+    trials: pd.DataFrame
     failures: dict[tuple[str, int, str], str]
     memory: dict[str, int]
     imports: list[float]
@@ -179,7 +179,7 @@ class Results:
 
 def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -> Results:
     """Measure everything, under a progress bar."""
-    turns, failures, memory, imports = [], {}, {}, []
+    trials, failures, memory, imports = [], {}, {}, []
     import_runs = 5 * arguments.processes if "import" in arguments.parts else 0
     wide = [setting for setting in settings if setting.name == "wide"]
     with progress_bar(log, "processes") as progress:
@@ -189,8 +189,8 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
         for process in range(arguments.processes):
             for setting in settings:
                 measured = in_fresh_process(setting.threads, measure, setting, arguments.rounds)
-                turns.append(
-                    measured.turns.assign(
+                trials.append(
+                    measured.trials.assign(
                         setting=setting.name, members=setting.members, process=process
                     )
                 )
@@ -205,7 +205,7 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
             imports.append(1e3 * import_seconds())
             progress.advance(bar)
     return Results(
-        pd.concat(turns) if turns else pd.DataFrame(columns=["setting", "members", "peer"]),
+        pd.concat(trials) if trials else pd.DataFrame(columns=["setting", "members", "peer"]),
         failures,
         memory,
         imports,
@@ -213,24 +213,24 @@ def _run(arguments: argparse.Namespace, settings: list[Setting], log: Console) -
 
 
 def _sections(table: pd.DataFrame, claimed: pd.DataFrame, threads: int) -> dict[str, pd.DataFrame]:
-    """The tables for people, by their titles."""
+    """The human-readable tables, by title."""
     step = "A training step of 2-25-25-25-1, batch 100, float32"
     titles = {
         "network": f"{step}, of one network on one thread",
-        "stack": f"{step}, of stacks on {threads} threads: µs a network (and speed over PyTorch's)",
+        "stack": f"{step}, of stacks on {threads} threads: µs a network (speed-up over PyTorch)",
         "wide": f"A training step of {WIDE_LAYERS} layers of width {WIDTH}, batch {WIDE_BATCH}, "
         f"on {threads} threads",
     }
-    sections = {"In short, by the median of the ratios within a round": readable_claims(claimed)}
+    sections = {"Summary: medians of the ratios within a round": format_claims(claimed)}
     for setting, title in titles.items():
-        own = table[table["setting"] == setting]
-        if not own.empty:
-            sections[title] = readable_stacks(own) if setting == "stack" else readable(own)
+        rows = table[table["setting"] == setting]
+        if not rows.empty:
+            sections[title] = format_stacks(rows) if setting == "stack" else format_peers(rows)
     return sections
 
 
 def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
-    """What the tables leave unsaid, in sentences."""
+    """Sentences below the tables: what was wrong or skipped, and how it was measured."""
     skipped = {
         name: peer.missing()
         for name, peer in {**STACKED_PEERS, **PEERS}.items()
@@ -250,17 +250,18 @@ def _notes(arguments: argparse.Namespace, results: Results) -> list[str]:
             f"{size / 2**20:.1f} MiB."
             for peer, size in results.memory.items()
         ),
-        f"Verified before they are timed: after {VERIFIED_EPOCHS} epochs from one start over the "
-        f"same batches, loss and weights are PyTorch eager's to {TOLERANCE:g}.",
-        f"Times are medians over {arguments.processes} fresh process(es) of {arguments.rounds} "
-        "rounds each, in which all peers take turns; a process is bound to as many cores as it has "
-        "threads. Speed is PyTorch eager's time over a peer's within a round, with its 95 % "
-        "interval by the sign test; the noise floor is PyTorch eager over itself.",
+        f"Peers are verified before they are timed: after {VERIFIED_EPOCHS} epochs from the same "
+        f"weights over the same batches, loss and weights equal eager PyTorch's to {TOLERANCE:g}.",
+        f"Times are medians over {arguments.processes} new process(es) of {arguments.rounds} "
+        "rounds each, in which the trials of all peers are interleaved; a process is bound to as "
+        "many cores as it has threads. The speed-up over eager PyTorch is computed within a round; "
+        "its 95 % interval is that of the sign test. The noise floor is PyTorch timed against "
+        "itself.",
     ]
 
 
 def _too_slow(arguments: argparse.Namespace, claimed: pd.DataFrame) -> list[str]:
-    """The thresholds that are not met, in sentences; what was not measured meets none."""
+    """Sentences about thresholds that are not met; a missing measurement meets none."""
     values = dict(zip(claimed["claim"], claimed["value"], strict=True))
     limits = [(flag, name, 1) for flag, name in SMALLEST.items()]
     limits += [(flag, name, -1) for flag, name in LARGEST.items()]
@@ -270,7 +271,7 @@ def _too_slow(arguments: argparse.Namespace, claimed: pd.DataFrame) -> list[str]
         if limit is not None and (value is None or not sign * value >= sign * limit):
             found = "not measured" if value is None else f"{value:.2f}"
             bound = "at least" if sign > 0 else "at most"
-            messages.append(f"Not allowed: {name}: {found}; {bound} {limit:g} is asked for.")
+            messages.append(f"Not allowed: {name} is {found}; the limit is {bound} {limit:g}.")
     return messages
 
 
@@ -303,8 +304,8 @@ def main(argv: list[str] | None = None) -> int:
     with parser.ending(OutputFolderError):
         check_writable(arguments.output_dir)
         results = _run(arguments, _settings(arguments), log)
-        table = summarize(results.turns)
-        claimed = claims(results.turns, results.memory, results.imports)
+        table = summarize(results.trials)
+        claimed = claims(results.trials, results.memory, results.imports)
         slow = _too_slow(arguments, claimed)
         sections = _sections(table, claimed, arguments.threads)
         conditions_text = ", ".join(f"{name} {value}" for name, value in conditions.items())

@@ -1,8 +1,8 @@
-"""Where the time of a training step goes: each call of torch, all of them alone, and the rest.
+"""Profile a training step: each call of torch, all calls alone, and the rest.
 
-The calls are recorded, with their arguments, in a step of a model of its own. They are then made
-again by themselves, and timed in turn with whole steps that nothing watches. On minifw they are the
-calls from Python; on PyTorch, where most are made by autograd, the ATen operations below it.
+The calls are recorded with their arguments in a step of another model, then repeated alone and
+timed interleaved with whole steps that are not observed. For minifw they are the calls from Python;
+for PyTorch, where autograd makes most calls, the ATen operations below it.
 """
 
 import argparse
@@ -34,34 +34,34 @@ from reference.run import prepare
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/profile_step.py                             relu-mse, on minifw and PyTorch
   python bench/profile_step.py softmax-residual --output-dir /tmp/profile
   python bench/profile_step.py --quick --json > profile.json
 
 exit codes:
-  0  good    2  wrong usage    130  interrupted
+  0  success    2  wrong usage    130  interrupted
 """
 
 STEP = "whole step"
 FLOOR = "all calls alone"
 REST = "rest: Python, and autograd if there is one"
-REPEATS = 20  # of a step, or of all calls; a call is made ten times as often
+REPEATS = 20  # of a step, or of all calls; a single call is repeated ten times as often
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="profile_step.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("recipe", nargs="?", choices=list(RECIPES), default="relu-mse", metavar="RECIPE",
         help="one of those that compare.py --list shows (default: %(default)s)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds, of a turn for the step and each call (default: 51; quick: 5)")  # fmt: skip
+        help="rounds: one trial of the step and of each call (default: 51; quick: 5)")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for the tables (default: results)")  # fmt: skip
     add("--quick", action="store_true", help="5 rounds, unless given")
@@ -70,17 +70,17 @@ def _parser() -> Parser:
 
 
 def _step(recipe: str, framework: str) -> Callable[[], object]:
-    """One training step, on the first batch, of a model of its own that has done one."""
+    """One training step on the first batch, of a new model that has made one step."""
     run = prepare(RECIPES[recipe], FRAMEWORKS[framework], seed=0)
     batch = next(batches(run.train, run.recipe.batch_size, run.batch_order))
     model_and_optimizer = (run.model, run.criterion, run.optimizer)
     step = partial(run.framework.train_step, *model_and_optimizer, *batch)
-    step()  # what a first step sets up is not part of a step
+    step()  # the set-up in a first step is not part of a step
     return step
 
 
 def _time(calls: list[Callable[[], object]], repeats: int) -> float:
-    """Microseconds that ``calls`` take together, once the caches hold what they need."""
+    """Microseconds that ``calls`` take together, with warm caches."""
     for call in calls:
         call()
     start = time.perf_counter()
@@ -91,13 +91,13 @@ def _time(calls: list[Callable[[], object]], repeats: int) -> float:
 
 
 def _time_alone(calls: list[Callable[[], object]], repeats: int) -> float:
-    """The same without autograd: minifw has none, and operations below PyTorch's need none."""
+    """The same in inference mode: calls of minifw and ATen operations need no autograd."""
     with torch.inference_mode():
         return _time(calls, repeats)
 
 
 def _profile(recipe: str, framework: str, rounds: int) -> pd.DataFrame:
-    """One row a kind of call, dearest first, then their floor, the rest and the whole step.
+    """One row a kind of call, slowest first, then all calls, the rest and the whole step.
 
     Returns:
         Columns: framework, part; calls a step; median and quartiles of the microseconds a step;
@@ -108,25 +108,27 @@ def _profile(recipe: str, framework: str, rounds: int) -> pd.DataFrame:
     calls = record(_step(recipe, framework))
     kinds: dict[str, list[Callable[[], object]]] = {}
     for call in calls:
-        kinds.setdefault(call.name, []).append(call.again)
-    turns = {kind: partial(_time_alone, again, 10 * REPEATS) for kind, again in kinds.items()} | {
-        FLOOR: partial(_time_alone, [call.again for call in calls], REPEATS),
+        kinds.setdefault(call.name, []).append(call.repeat)
+    trials = {
+        kind: partial(_time_alone, repeats, 10 * REPEATS) for kind, repeats in kinds.items()
+    } | {
+        FLOOR: partial(_time_alone, [call.repeat for call in calls], REPEATS),
         STEP: partial(_time, [_step(recipe, framework)], REPEATS),
     }
-    times = pd.DataFrame(interleave(turns, rounds))
+    times = pd.DataFrame(interleave(trials, rounds))
     times[REST] = times[STEP] - times[FLOOR]
     table = times.quantile([0.5, 0.25, 0.75]).T.set_axis(["us", "us_q1", "us_q3"], axis="columns")
-    numbers = {kind: len(again) for kind, again in kinds.items()} | {FLOOR: len(calls)}
+    numbers = {kind: len(repeats) for kind, repeats in kinds.items()} | {FLOOR: len(calls)}
     table.insert(0, "calls", pd.Series(numbers))
     table["share"] = table["us"] / times[STEP].median()
-    dearest = table.loc[list(kinds)].sort_values("us", ascending=False).index
-    table = table.loc[[*dearest, FLOOR, REST, STEP]].rename_axis("part").reset_index()
+    slowest = table.loc[list(kinds)].sort_values("us", ascending=False).index
+    table = table.loc[[*slowest, FLOOR, REST, STEP]].rename_axis("part").reset_index()
     table.insert(0, "framework", framework)
     return table
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for people: microseconds a call beside those of all calls of a kind."""
+def _format_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable table: microseconds of one call and of all calls of a kind."""
     each = table["us"] / table["calls"]
     return pd.DataFrame(
         {
@@ -148,13 +150,13 @@ def _notes(recipe: str, rounds: int) -> list[str]:
     return [
         f"One training step of {recipe}, batch {RECIPES[recipe].batch_size}, float32, on one "
         f"thread and core, torch {torch.__version__}.",
-        f"Medians over {rounds} rounds, in which the step, each kind of call and all calls take "
-        "turns; the rest is the step less all calls, within a round.",
-        "The calls were recorded, with their arguments, in a step of another model, and are made "
-        "again on the same tensors, in inference mode; the step that is timed is not watched.",
-        "minifw: the calls that Python makes. pytorch: the ATen operations below autograd, but for "
-        "detach. Its step calls most of them from C++; from Python, as here, each takes about "
-        "0.5 µs longer, so that its rest is rather more than is shown.",
+        f"Medians over {rounds} rounds, in which the step, each kind of call and all calls are "
+        "timed interleaved; the rest is the step minus all calls, within a round.",
+        "The calls were recorded with their arguments in a step of another model and are repeated "
+        "on the same tensors, in inference mode; the step that is timed is not observed.",
+        "minifw: the calls from Python. pytorch: the ATen operations below autograd, except "
+        "detach. PyTorch calls most of them from C++; from Python, as here, each takes about 0.5 "
+        "µs longer, so its rest is larger than shown.",
     ]
 
 
@@ -175,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         notes = _notes(arguments.recipe, rounds)
         files: dict[str, Content] = {
             "profile.csv": table,
-            "profile.md": markdown(_readable(table), *notes),
+            "profile.md": markdown(_format_table(table), *notes),
         }
         write_files(arguments.output_dir, files)
     if arguments.json:
@@ -187,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        show(out, _readable(table), *notes, f"Tables: {arguments.output_dir}")
+        show(out, _format_table(table), *notes, f"Tables: {arguments.output_dir}")
     return 0
 
 

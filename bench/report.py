@@ -1,4 +1,4 @@
-"""The page: everything in the output folder as one file of HTML that needs nothing else."""
+"""The page: everything in the output folder as one self-contained HTML file."""
 
 import argparse
 import contextlib
@@ -12,22 +12,22 @@ from bench import ROOT
 from bench.cli.command_line import Parser, progress_bar
 from bench.cli.files import OutputFolderError, check_writable, write_files
 from bench.page.files import NoRowsError, UnreadableFileError, read_json
-from bench.page.parts import PARTS
+from bench.page.parts import PAGE_PARTS
 from bench.page.summary import summary
 
 __all__ = ["NothingToReportError", "main", "write_report"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
-  python bench/report.py                               results/report.html, from what is in results
-  python bench/report.py --output-dir /tmp/float64     the same of another folder
+  python bench/report.py                               results/report.html, from the files in
+  results python bench/report.py --output-dir /tmp/float64     the page of another folder
 
 exit codes:
-  0  good    2  wrong usage    130  interrupted
+  0  success    2  wrong usage    130  interrupted
 """
 
 PAGE = "report.html"
-# What is said in a cell of a table is marked by shape and color.
+# Verdicts in cells of tables are marked by shape and color.
 MARKS = {
     "PASSED": ("good", "✓"),
     "FAILED": ("bad", "✕"),
@@ -47,16 +47,16 @@ def write_report(folder: Path) -> None:
     """Write report.html into ``folder``, from the other files in it.
 
     Raises:
-        NothingToReportError: the folder holds no part of the page.
-        UnreadableFileError: a file is not what its command writes.
+        NothingToReportError: the folder holds no file for the page.
+        UnreadableFileError: a file has unexpected content.
     """
-    there = [part for part in PARTS if part.file is None or (folder / part.file).is_file()]
+    available = [part for part in PAGE_PARTS if part.file is None or (folder / part.file).is_file()]
     with progress_bar(Console(stderr=True), "parts") as progress:
         shown = {}
-        for part in progress.track(there, description="drawing"):
+        for part in progress.track(available, description="drawing"):
             with contextlib.suppress(NoRowsError):
                 shown[part.name] = part.show(folder)
-    if not any(part.file and part.name in shown for part in PARTS):
+    if not any(part.file and part.name in shown for part in PAGE_PARTS):
         raise NothingToReportError(
             f"there is nothing to report in {str(folder)!r}; python bench/compare.py writes "
             "results, into the folder that --output-dir names"
@@ -70,7 +70,7 @@ def write_report(folder: Path) -> None:
         lstrip_blocks=True,
     )
     page = environment.get_template(PAGE).render(
-        parts=PARTS,
+        parts=PAGE_PARTS,
         shown=shown,
         answers=summary(shown),
         marks=MARKS,
@@ -83,12 +83,12 @@ def _parser() -> Parser:
     parser = Parser(
         prog="report.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--output-dir", type=Path, default=Path("results"), metavar="DIR",
-        help="folder of the results, and of the page (default: results)",
+        help="folder of the results and of the page (default: results)",
     )  # fmt: skip
     return parser
 
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     folder = parser.parse_args(argv).output_dir
     refused = OutputFolderError, NothingToReportError, UnreadableFileError
-    with parser.ending(*refused, left="an earlier page is as it was"):
+    with parser.ending(*refused, left="an earlier page is unchanged"):
         if not folder.is_dir():
             raise OutputFolderError(
                 f"cannot write to the output folder {str(folder)!r} (there is no such folder); "

@@ -1,7 +1,7 @@
 """Scaling: a training step of the disk network as it grows, on minifw and on PyTorch.
 
-Width, depth and batch are doubled, one at a time, until a step takes long enough or the machine
-holds no more. The table shows time, memory and arithmetic, and where overhead ends.
+Width, depth and batch are doubled, one at a time, until a step takes too long or needs too much
+memory. The table shows time, memory and FLOP/s, and the sizes at which overhead ends.
 """
 
 import argparse
@@ -28,21 +28,21 @@ from bench.cli.files import (
     write_files,
 )
 from bench.cli.provenance import provenance
-from bench.timing.interleave import readable_ratio, readable_times, threads
+from bench.timing.interleave import format_ratio, format_times, threads
 from bench.timing.scaling import DISK, MEASURED, matrix_product_peak, measure
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/scaling.py                                  everything, in some minutes
-  python bench/scaling.py --quick                          a first look, in half a minute
+  python bench/scaling.py --quick                          finishes in half a minute
   python bench/scaling.py --axes width --threads 1 --rounds 51
   python bench/scaling.py --max-step 1000 --max-memory 8000
   python bench/scaling.py --quick --json > scaling.json    the tables, for a program
 
 exit codes:
-  0  good    1  a framework is wrong    2  wrong usage    130  interrupted
+  0  success    1  a framework is wrong    2  wrong usage    130  interrupted
 """
 
 AXES = ("width", "depth", "batch")
@@ -50,7 +50,7 @@ DOUBLINGS = 12
 
 
 def _memory() -> int:
-    """The MiB of memory that this machine has."""
+    """The memory of this machine in MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 
 
@@ -58,20 +58,20 @@ def _parser() -> Parser:
     parser = Parser(
         prog="scaling.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--axes", nargs="+", choices=AXES, default=list(AXES), metavar="NAME",
         help=f"what to double: {', '.join(AXES)} (default: all)")  # fmt: skip
     add("--rounds", type=at_least(1), metavar="N",
-        help="rounds a size, of two turns a framework (default: 15; quick: 7)")  # fmt: skip
+        help="rounds a size, of two trials a framework (default: 15; quick: 7)")  # fmt: skip
     add("--threads", type=at_least(1), default=1, metavar="N",
         help="threads of torch (default: 1)")  # fmt: skip
     add("--max-step", type=at_least(1), metavar="MS",
-        help="double no more once a step takes longer (default: 50; quick: 2)")  # fmt: skip
+        help="stop doubling when a step takes longer (default: 50; quick: 2)")  # fmt: skip
     add("--max-memory", type=at_least(1), default=_memory() // 4, metavar="MB",
-        help="double no more if a step could then take more memory than these MiB (default: a "
+        help="stop doubling when the next step could need more MiB (default: a "
         "quarter of the machine's, here %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and picture (default: results)")  # fmt: skip
@@ -83,7 +83,7 @@ def _parser() -> Parser:
 def _grow(
     axis: str, arguments: argparse.Namespace, progress: Progress
 ) -> Iterator[dict[str, object]]:
-    """Measure the disk network and what comes of doubling one of its sizes."""
+    """Measure the disk network while one of its sizes is doubled."""
     size = getattr(DISK, axis)
     for _ in progress.track(range(DOUBLINGS + 1), description=axis):
         row = measure(replace(DISK, **{axis: size}), arguments.rounds)
@@ -92,14 +92,14 @@ def _grow(
         if (
             row["wrong"]
             or max(row["minifw"], row["pytorch"]) > arguments.max_step / 1e3
-            # Of twice the width it is up to 4 times as much.
+            # Twice the width needs up to 4 times the memory.
             or 4 * max(row["minifw_bytes"], row["pytorch_bytes"]) > arguments.max_memory * 2**20
         ):
             return
 
 
 def _run(arguments: argparse.Namespace, log: Console) -> tuple[pd.DataFrame, float]:
-    """Measure everything, under a progress bar; also the peak of a matrix product."""
+    """Measure everything, under a progress bar; and the peak FLOP/s of a matrix product."""
     with threads(arguments.threads), progress_bar(log, "sizes") as progress:
         peak = matrix_product_peak()
         rows = [row for axis in arguments.axes for row in _grow(axis, arguments, progress)]
@@ -110,7 +110,7 @@ def _run(arguments: argparse.Namespace, log: Console) -> tuple[pd.DataFrame, flo
 
 
 def _crossing(sizes: "pd.Series[float]", values: "pd.Series[float]", level: float) -> float:
-    """The size at which values first reach a level, by logarithms; NaN if they do not."""
+    """The size at which values first reach a level, interpolated log-log; NaN if none does."""
     above = (values >= level).to_numpy()
     if not above.any() or above[0]:
         return float(sizes.iloc[0]) if above[0] else np.nan
@@ -125,26 +125,26 @@ def _overhead(table: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns: axis, framework; "twice_the_time", the size from which a step takes twice as long
-        as that of the disk network; "half_of_the_peak", that from which it does half of the FLOP a
-        second of a matrix product; and "peak_share", the largest share. NaN: not reached.
+        as that of the disk network; "half_of_the_peak", the size from which it reaches half of the
+        FLOP/s of a matrix product; "peak_share", the largest share. NaN: not reached.
     """
     rows = []
-    for axis, own in table.groupby("axis", sort=False):
+    for axis, group in table.groupby("axis", sort=False):
         for side in ("minifw", "pytorch"):
-            times, shares = own[side], own[f"{side}_peak_share"]
+            times, shares = group[side], group[f"{side}_peak_share"]
             rows.append(
                 {
                     "axis": axis,
                     "framework": side,
-                    "twice_the_time": _crossing(own["size"], times, 2 * times.iloc[0]),
-                    "half_of_the_peak": _crossing(own["size"], shares, 0.5),
+                    "twice_the_time": _crossing(group["size"], times, 2 * times.iloc[0]),
+                    "half_of_the_peak": _crossing(group["size"], shares, 0.5),
                     "peak_share": shares.max(),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def _format_table(table: pd.DataFrame) -> pd.DataFrame:
     def both(row: "pd.Series[float]", column: str, factor: float, digits: int) -> str:
         values = (row[f"{side}_{column}"] * factor for side in ("minifw", "pytorch"))
         return "" if row["wrong"] else " / ".join(f"{value:,.{digits}f}" for value in values)
@@ -154,10 +154,10 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "growing": row["axis"],
                 "size": f"{row['size']:,}",
-                "minifw (quartiles)": readable_times(row, "minifw"),
-                "PyTorch (quartiles)": readable_times(row, "pytorch"),
-                "ratio (95 %)": readable_ratio(row, "ratio"),
-                "noise floor": readable_ratio(row, "noise"),
+                "minifw (quartiles)": format_times(row, "minifw"),
+                "PyTorch (quartiles)": format_times(row, "pytorch"),
+                "speed-up over PyTorch (95 %)": format_ratio(row, "ratio"),
+                "noise floor": format_ratio(row, "noise"),
                 "claim": f"not timed: {row['wrong']}" if row["wrong"] else row["claim"],
                 "MiB": both(row, "bytes", 2**-20, 2),
                 "GFLOP/s": both(row, "flop_s", 1e-9, 1),
@@ -168,7 +168,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _readable_overhead(table: pd.DataFrame) -> pd.DataFrame:
+def _format_overhead(table: pd.DataFrame) -> pd.DataFrame:
     def size(number: float) -> str:
         return "not reached" if pd.isna(number) else f"{number:,.0f}"
 
@@ -184,26 +184,25 @@ def _readable_overhead(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(arguments: argparse.Namespace, peak: float) -> list[str]:
-    """What the tables leave unsaid, in sentences."""
+    """Sentences below the tables: how it was measured."""
     return [
         f"A training step of 2-{DISK.width}-{DISK.width}-{DISK.width}-1 with ReLU, MSE and SGD, "
-        f"batch {DISK.batch}, in which one size is doubled: width, hidden layers or batch. float32 "
+        f"batch {DISK.batch}; one size is doubled: width, hidden layers or batch. float32 "
         f"on {arguments.threads} thread(s).",
-        f"Medians over {arguments.rounds} rounds, in each of which both frameworks, and each a "
-        "second time, take a turn with a model of their own, in an order drawn anew. The ratio, "
-        "PyTorch's time over minifw's, is taken within a round, its interval is that of the sign "
-        "test; the noise floor is a side over itself. A difference is shown where the interval of "
-        "the ratio holds neither 1 nor any of the noise floor's.",
-        "Verified before they are timed: in float64 both have the same gradients. Memory is the "
-        "most that the tensors of model, gradients and step take at once. Values of two are those "
-        "of minifw / PyTorch.",
-        "GFLOP/s counts the matrix products alone: 2 * batch * inputs * outputs for the output of "
-        "a layer, and as many for the gradient of its weight and, but in the first layer, of its "
-        f"input. The peak is the fastest of torch.mm on square matrices: {peak / 1e9:.0f} GFLOP/s.",
-        "Overhead ends, along a size, where a step takes twice as long as that of the disk "
-        "network: from there most of the time is what the size costs. Arithmetic begins where half "
-        "of the peak is reached. More layers are more calls, so that depth adds overhead as fast "
-        "as arithmetic.",
+        f"Medians over {arguments.rounds} rounds. In each round both frameworks are timed twice, "
+        "with new models, in an order drawn anew. The speed-up over PyTorch is computed within a "
+        "round; its interval is that of the sign test. The noise floor is a framework timed "
+        "against itself. A difference is claimed where the interval of the speed-up contains "
+        "neither 1 nor any value of the noise floor's.",
+        "Both frameworks are verified before they are timed: their gradients agree in float64. "
+        "Memory is the peak of the tensors of model, gradients and step. Pairs of values are "
+        "minifw / PyTorch.",
+        "GFLOP/s counts matrix products alone: 2 * batch * inputs * outputs for the output of a "
+        "layer, as many for the gradient of its weight and, except in the first layer, of its "
+        f"input. The peak is that of torch.mm on square matrices: {peak / 1e9:.0f} GFLOP/s.",
+        "Overhead ends at the size where a step takes twice as long as that of the disk network: "
+        "beyond it, most of the time grows with the size. Arithmetic dominates where half of the "
+        "peak is reached. Each layer adds calls, so depth adds overhead as fast as arithmetic.",
     ]
 
 
@@ -224,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
             conditions = provenance() | {"rounds": str(arguments.rounds)}
         notes = _notes(arguments, peak)
         notes.append("Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".")
-        sections = [_readable(table), _readable_overhead(overhead)]
+        sections = [_format_table(table), _format_overhead(overhead)]
         files: dict[str, Content] = {
             "scaling.csv": table,
             "scaling_overhead.csv": overhead,

@@ -1,6 +1,6 @@
-"""The table of torch versions, from what the tests and short runs left behind in each.
+"""The table of torch versions: tests, verdicts and speed-up in each.
 
-`tox -e torch24,torch28,torch213,torch215` leaves a folder a version: the tests' tests.xml,
+`tox -e torch24,torch28,torch213,torch215` writes a folder a version: the tests' tests.xml,
 verify.py's verification.csv and compare.py's comparison.json.
 """
 
@@ -27,31 +27,31 @@ from reference.torch_changes import CHANGES
 
 __all__ = ["main", "read_versions"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   tox -e torch24,torch28,torch213,torch215         run everything in each version
-  python bench/torch_versions.py                   the table of what they left in .tox/versions
+  python bench/torch_versions.py                   the table from .tox/versions
   python bench/torch_versions.py --json            the table, for a program
 
 exit codes:
-  0  good    1  a test or a verdict failed in some version    2  wrong usage
+  0  success    1  a test or a verdict failed in a version    2  wrong usage
 """
 
 
 class NoVersionsError(ValueError):
-    """The folder holds no version, or one that is not whole."""
+    """The folder holds no version, or an incomplete one."""
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="torch_versions.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("folder", nargs="?", type=Path, default=Path(".tox/versions"), metavar="FOLDER",
-        help="where tox left a folder a version (default: %(default)s)")  # fmt: skip
+        help="where tox wrote a folder a version (default: %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for the tables (default: results)")  # fmt: skip
     add("--json", action="store_true", help="print the table as JSON and nothing else")
@@ -85,10 +85,10 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def read_versions(folder: Path) -> pd.DataFrame:
-    """One row a version of torch, in their order.
+    """One row a version of torch, in ascending order.
 
     Raises:
-        NoVersionsError: there is none, or what one left is not whole.
+        NoVersionsError: there is none, or the files of a version are incomplete.
     """
     remedy = "run tox -e torch24,torch28,torch213,torch215 first"
     rows = []
@@ -97,15 +97,15 @@ def read_versions(folder: Path) -> pd.DataFrame:
             rows.append(_read(version))
         except (OSError, ValueError, LookupError, ET.ParseError) as error:
             reason = " ".join(str(error).split())
-            raise NoVersionsError(f"{str(version)!r} is not whole ({reason}); {remedy}") from None
+            raise NoVersionsError(f"{str(version)!r} is incomplete ({reason}); {remedy}") from None
     if not rows:
         raise NoVersionsError(f"no version of torch in {str(folder)!r}; {remedy}")
     order = [tuple(int(part) for part in row["torch"].split("+")[0].split(".")) for row in rows]
     return pd.DataFrame([row for _, row in sorted(zip(order, rows, strict=True))])
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for people."""
+def _format_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable table."""
     errors = table.filter(like="error in").map(
         lambda share: "" if pd.isna(share) else f"{share:.0%}"
     )
@@ -118,7 +118,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
             "verified": table["units verified"],
             "not passed": table["not passed"],
             **errors,
-            "PyTorch / minifw": [
+            "speed-up over PyTorch": [
                 f"{row['median ratio']:.2f} ({row['smallest ratio']:.2f} to "
                 f"{row['largest ratio']:.2f})"
                 for _, row in table.iterrows()
@@ -128,15 +128,15 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _notes(table: pd.DataFrame) -> list[str]:
-    """What the table means, and what was left out of which version."""
+    """What the table means, and what was not compared in which version."""
     return [
-        "An error is the largest of all verdicts, as a share of what rounding explains in that "
-        "example. PyTorch / minifw is how many times as long an epoch takes PyTorch: the median "
-        "over the recipes, with the smallest and the largest, of a short run on "
+        "An error is the largest of all verdicts, in percent of the bound of its example. The "
+        "speed-up over PyTorch is of an epoch: the median over the recipes, with the smallest and "
+        "the largest, of a short run on "
         f"{table['processor'].iloc[0]}, {table['date'].iloc[0]}.",
         *(
-            f"Not in {'.'.join(map(str, change.missing_in))} and earlier, so not compared there: "
-            f"{change.what}."
+            f"Missing in {'.'.join(map(str, change.missing_in))} and earlier, so not compared "
+            f"there: {change.what}."
             for change in CHANGES.values()
         ),
     ]
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     with parser.ending(NoVersionsError, OutputFolderError):
         table = read_versions(arguments.folder)
         check_writable(arguments.output_dir)
-    shown, notes = _readable(table), _notes(table)
+    shown, notes = _format_table(table), _notes(table)
     files: dict[str, Content] = {
         "torch_versions.csv": table,
         "torch_versions.md": markdown(shown, *notes),

@@ -1,4 +1,4 @@
-"""Choose the hyper-parameters of a recipe by cross-validation, on its training points alone."""
+"""Choose the hyperparameters of a recipe by cross-validation on its training data alone."""
 
 import argparse
 import json
@@ -23,25 +23,25 @@ from reference.run import data_generator, prepare
 
 __all__ = ["main"]
 
-EXAMPLES = """\
+EPILOG = """\
 examples:
   python bench/tune.py early-stopping                      its whole grid, 5 folds, on every core
-  python bench/tune.py early-stopping --quick              a first look in half a minute
+  python bench/tune.py early-stopping --quick              finishes in half a minute
   python bench/tune.py early-stopping --folds 10 --seed 1 --output-dir /tmp/tuning
   python bench/tune.py early-stopping --framework pytorch
   python bench/tune.py --list                              the recipes and their grids
   python bench/tune.py early-stopping --quick --json > table.json
 
 exit codes:
-  0  good    2  wrong usage    130  interrupted
+  0  success    2  wrong usage    130  interrupted
 """
 
 QUICK_EPOCHS = 20
 
 
 @dataclass(frozen=True)
-class Task:
-    """One run to do, by names, so that it can be sent to another process."""
+class FoldTask:
+    """One run to make, by names, so that it can be sent to another process."""
 
     recipe: str
     setting: tuple[float, ...]
@@ -52,7 +52,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="tune.py",
         description=__doc__,
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -60,7 +60,7 @@ def _parser() -> Parser:
         help="the recipe; --list shows them and their grids")  # fmt: skip
     add("--folds", type=at_least(2), metavar="K", help="default: 5; quick: 2")
     add("--seed", type=at_least(0), default=0, metavar="N",
-        help="of the training points and their folds; fold i trains from the first weights of seed "
+        help="seed of the training data and folds; fold i trains from the initial weights of seed "
         "N + i (default: 0)")  # fmt: skip
     add("--epochs", type=at_least(1), metavar="N",
         help=f"epochs a run (default: the recipe's own; quick: {QUICK_EPOCHS})")  # fmt: skip
@@ -77,7 +77,7 @@ def _parser() -> Parser:
 
 def _list_grids(console: Console, as_json: bool) -> None:
     rows = [
-        {"recipe": recipe, "hyper-parameter": name, "values": values, "chosen": search.chosen[name]}
+        {"recipe": recipe, "hyperparameter": name, "values": values, "chosen": search.chosen[name]}
         for recipe, search in SEARCHES.items()
         for name, values in search.grid.items()
     ]
@@ -87,10 +87,10 @@ def _list_grids(console: Console, as_json: bool) -> None:
         show(console, pd.DataFrame(rows))
 
 
-def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[str, float]:
-    """Train without one fold and measure on it.
+def _do(task: FoldTask, folds: int, seed: int, epochs: int, framework: str) -> dict[str, float]:
+    """Train without one fold and measure the accuracy on it.
 
-    A recipe that stops early does so by its own validation points: the fold has no part in the run.
+    Early stopping uses the recipe's validation data, so the fold does not influence the run.
     """
     torch.set_num_threads(1)
     search = SEARCHES[task.recipe]
@@ -98,7 +98,7 @@ def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[
     generator = data_generator(seed)
     train, _, validation = recipe.data(generator)
     rest, held_out = list(k_fold(train, folds, generator))[task.fold]
-    # Each fold from other first weights, so that a setting cannot win by one lucky start.
+    # Each fold has other initial weights, so that no setting wins by one lucky start.
     run = prepare(
         recipe, FRAMEWORKS[framework], seed + task.fold, data=(rest, held_out, validation)
     )
@@ -107,38 +107,38 @@ def _do(task: Task, folds: int, seed: int, epochs: int, framework: str) -> dict[
 
 
 def _runs(
-    tasks: list[Task], arguments: argparse.Namespace, epochs: int
-) -> Iterator[tuple[Task, dict[str, float]]]:
-    """Do ``tasks`` and yield each, in order, with what it came to."""
+    tasks: list[FoldTask], arguments: argparse.Namespace, epochs: int
+) -> Iterator[tuple[FoldTask, dict[str, float]]]:
+    """Make the runs ``tasks`` and yield each with its result, in order."""
     options = (arguments.folds, arguments.seed, epochs, arguments.framework)
     parallel = Parallel(n_jobs=arguments.jobs, return_as="generator")
     yield from zip(tasks, parallel(delayed(_do)(task, *options) for task in tasks), strict=True)
 
 
 def _table(recipe: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a setting, the best first; of equals, that which comes first in the grid."""
+    """One row a setting, the best first; ties are in the order of the grid."""
     names = list(SEARCHES[recipe].grid)
     settings = runs.groupby(names, sort=False)
     table = settings["accuracy"].agg(
         folds="size", accuracy_mean="mean", accuracy_std="std", accuracy_min="min"
     )
     table["epochs_mean"] = settings["epochs"].mean()
-    # Rounded: equal accuracies, added in another order, are still equal.
+    # Rounded, so that equal accuracies that were summed in another order stay equal.
     best_first = np.argsort(-table["accuracy_mean"].to_numpy().round(9), kind="stable")
     return table.iloc[best_first].reset_index()
 
 
-def _readable(recipe: str, table: pd.DataFrame) -> pd.DataFrame:
-    """The table for people: accuracies in percent."""
+def _format_table(recipe: str, table: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable table: accuracies in percent."""
     names = list(SEARCHES[recipe].grid)
-    readable = table[names].map("{:g}".format)
-    readable["validation %"] = [
+    formatted = table[names].map("{:g}".format)
+    formatted["validation %"] = [
         f"{100 * mean:.1f} ± {100 * std:.1f}"
         for mean, std in zip(table["accuracy_mean"], table["accuracy_std"], strict=True)
     ]
-    readable["worst fold %"] = (100 * table["accuracy_min"]).map("{:.1f}".format)
-    readable["epochs"] = table["epochs_mean"].map("{:.0f}".format)
-    return readable
+    formatted["worst fold %"] = (100 * table["accuracy_min"]).map("{:.1f}".format)
+    formatted["epochs"] = table["epochs_mean"].map("{:.0f}".format)
+    return formatted
 
 
 def _named(setting: dict[str, float]) -> str:
@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         "epochs": epochs,
     }
     tasks = [
-        Task(arguments.recipe, setting, fold)
+        FoldTask(arguments.recipe, setting, fold)
         for setting in product(*search.grid.values())
         for fold in range(arguments.folds)
     ]
@@ -186,16 +186,16 @@ def main(argv: list[str] | None = None) -> int:
                 progress.advance(bar)
         table = _table(arguments.recipe, pd.DataFrame(rows))
         best = {name: float(table[name].iloc[0]) for name in search.grid}
-        has = (
-            "as the recipe has it"
+        comment = (
+            "the recipe uses it"
             if best == search.chosen
-            else (f"the recipe has {_named(search.chosen)}")
+            else (f"the recipe uses {_named(search.chosen)}")
         )
         notes = [
-            f"Best: {_named(best)}; {has}.",
+            f"Best: {_named(best)}; {comment}.",
             "Run with " + ", ".join(f"{k} {v}" for k, v in conditions.items()) + ".",
         ]
-        text = markdown(_readable(arguments.recipe, table), *notes)
+        text = markdown(_format_table(arguments.recipe, table), *notes)
         name = f"tuning-{arguments.recipe}"
         write_files(arguments.output_dir, {f"{name}.csv": table, f"{name}.md": text})
     if arguments.json:
@@ -207,8 +207,8 @@ def main(argv: list[str] | None = None) -> int:
         }
         print(json.dumps(printed, indent=2))
     else:
-        readable = _readable(arguments.recipe, table)
-        show(out, readable, *notes, f"Table: {arguments.output_dir}")
+        formatted = _format_table(arguments.recipe, table)
+        show(out, formatted, *notes, f"Table: {arguments.output_dir}")
     return 0
 
 

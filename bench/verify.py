@@ -28,12 +28,11 @@ from bench.variants.right_variants import (
     right_variants,
     write_right_variants,
 )
-from minifw.testing import Report, Status, UsageError, Verdict
+from minifw.testing import Report, Status, UsageError, Verdict, command_line
 from minifw.testing.check import check
+from minifw.testing.command_line import QUICK_CHECKS, QUICK_DTYPES
 from minifw.testing.comparison import Comparison
-from minifw.testing.cross_check import WITNESSES
 from minifw.testing.example import DTYPES, Example
-from minifw.testing.from_text import comparison_from_text
 from minifw.testing.verify import CHECK_NAMES, verify_comparison
 from reference.cases import CASES, of_case
 from reference.recipes import RECIPES
@@ -46,28 +45,16 @@ examples:
   python bench/verify.py --quick                      a first look, without fuzzing
   python bench/verify.py --only Linear LayerNorm --max-examples 1000
   python bench/verify.py --faults                     is the tester any good? faults by checks
+
+a layer of your own is verified by `minifw verify`, and here as well:
   python bench/verify.py --subject my_layers.py:MyLinear --reference torch.nn.Linear \\
       --init '3, 5, bias=False' --input 4,3
-  python bench/verify.py --subject my_losses.py:MyLoss --reference torch.nn.CrossEntropyLoss \\
-      --input 4,10 --input 4:long:10
-
-inputs:
-  4,3  or  4,3:float       normally distributed numbers of this shape
-  4,3:probability          numbers between 0 and 1
-  4,3:binary               0 or 1
-  4:long:10                whole numbers from 0 to 9
-  4,3:float:constant       an input that the subject gives no gradient of, as a target
+`minifw verify --help` shows the options that may follow
 
 exit codes:
   0  all PASSED    1  something FAILED or MISTRUSTED    2  wrong usage    130  interrupted
 """
 
-QUICK_DTYPES = ("float64", "float32")
-# One for each kind of attack; the kill matrix says how much the others add.
-QUICK_CHECKS = {
-    *("values-float64", "values-float32", "transposed", "empty-batch", "one-sample"),
-    *("nan", "ties", "other-mode", "two-forwards", "frozen"),
-}
 LOCKSTEP_EPOCHS = 20
 RUNS = [(recipe, dtype) for recipe in RECIPES for dtype in QUICK_DTYPES]
 
@@ -80,17 +67,8 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    own = parser.add_argument_group("a layer of your own")
-    own.add_argument("--subject", metavar="FILE:NAME",
-        help="class or function in a file, or in a module (package.module:NAME): modules of minifw "
-        "or torch.nn, a torch.autograd.Function, or an object with forward, backward, parameters "
-        "and gradients")  # fmt: skip
-    own.add_argument("--reference", metavar="NAME",
-        help="the trusted class: torch.nn.NAME, or FILE:NAME")  # fmt: skip
-    own.add_argument("--init", default="", metavar="ARGUMENTS",
-        help="arguments of both constructors, as in a call")  # fmt: skip
-    own.add_argument("--input", action="append", default=[], metavar="SHAPE[:KIND]",
-        help="an input; once for each")  # fmt: skip
+    add("--subject", metavar="FILE:NAME", help="a layer of your own: as `minifw verify`")
+    add("--reference", metavar="NAME", help="the trusted class beside --subject")
     add("--only", nargs="+", default=[], metavar="TEXT",
         help="only what has one of these in its name")  # fmt: skip
     add("--skip", nargs="+", default=[], metavar="TEXT",
@@ -101,7 +79,7 @@ def _parser() -> Parser:
         help=f"{', '.join(DTYPES)} (default: all; quick: {', '.join(QUICK_DTYPES)})")  # fmt: skip
     add("--device", type=device, default="cpu", help="torch device (default: cpu)")
     add("--max-examples", type=at_least(0), metavar="N",
-        help="fuzzed examples a case (default: 20; a layer of yours: 200; quick: 0)")  # fmt: skip
+        help="fuzzed examples a case (default: 20; quick: 0)")  # fmt: skip
     add("--seed", type=at_least(0), default=0, metavar="N", help="of the fuzzer (default: 0)")
     add("--example", metavar="JSON", help="this one example alone, as a failure prints it")
     add("--jobs", type=at_least(1), default=cores(), metavar="N",
@@ -122,35 +100,11 @@ def _parser() -> Parser:
     return parser
 
 
-def _own(arguments: argparse.Namespace) -> Comparison:
-    if not arguments.reference:
-        raise UsageError("--subject needs a --reference, such as torch.nn.Linear")
-    if not arguments.input:
-        raise UsageError("--subject needs an --input, such as 4,3, for each input")
-    return comparison_from_text(
-        arguments.subject,
-        arguments.reference,
-        arguments.init,
-        arguments.input,
-        arguments.device,
-    )
-
-
-def _command(arguments: argparse.Namespace, name: str = "") -> str:
-    """The command line that verifies one comparison."""
-    words = ["python bench/verify.py"]
-    if not arguments.subject:
-        return f"{words[0]} --only {name!r}"
-    words += [f"--subject {arguments.subject} --reference {arguments.reference}"]
-    words += [f"--init {arguments.init!r}"] if arguments.init else []
-    return " ".join([*words, *(f"--input {text}" for text in arguments.input)])
-
-
 def _verify_row(index: int, arguments: argparse.Namespace) -> Report:
     """Verify one row of the table of cases, in a worker process."""
     torch.set_num_threads(1)
     comparison = replace(of_case(CASES[index]), device=arguments.device)
-    return _verify(comparison, arguments, _command(arguments, comparison.name))
+    return _verify(comparison, arguments, f"python bench/verify.py --only {comparison.name!r}")
 
 
 def _verify(comparison: Comparison, arguments: argparse.Namespace, command: str) -> Report:
@@ -186,11 +140,11 @@ def _verify_run(recipe: str, dtype: str, epochs: int) -> Report:
     """Train one recipe in lockstep, in a worker process."""
     torch.set_num_threads(1)
     run = lockstep(RECIPES[recipe], epochs=epochs, dtype=dtype)
-    apart = Verdict("weights", Status.PASSED, absolute=run.apart, relative=run.apart)
+    apart = Verdict("weights", Status.PASSED, absolute=run.distance, relative=run.distance)
     cause = run.cause or apart
     verdict = replace(
         cause,
-        check=f"lockstep, step {run.parted}" if run.parted else "lockstep",
+        check=f"lockstep, step {run.diverged_at}" if run.diverged_at else "lockstep",
         example=Example(dtype=dtype),
         bound=run.allowed,
     )
@@ -243,18 +197,6 @@ def _print_frame(out: Console, frame: pd.DataFrame, as_markdown: bool) -> None:
         print(markdown(frame))
     else:
         show(out, frame)
-
-
-def _print_one(out: Console, report: Report, as_markdown: bool) -> None:
-    """A row a tensor and dtype, and the witnesses."""
-    _print_frame(out, pd.DataFrame(report.rows()), as_markdown)
-    if report.testimonies:
-        said = pd.DataFrame(testimony.as_dict() for testimony in report.testimonies)
-        for witness in WITNESSES:
-            said[witness] = ["" if pd.isna(value) else f"{value:.9g}" for value in said[witness]]
-        _print_frame(out, said, as_markdown)
-    if report.gradcheck is not None:
-        show(out, f"torch.autograd.gradcheck: {report.gradcheck or 'no objection'}")
 
 
 def _list(as_json: bool) -> None:
@@ -347,7 +289,16 @@ def _write(folder: Path, reports: list[Report]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--subject")
+    own.add_argument("--reference")
+    named, others = own.parse_known_args(argv)
     parser = _parser()
+    if named.subject and named.reference:
+        # It refuses every option that it would not heed, such as --faults.
+        return command_line.main(["verify", named.subject, named.reference, *others])
+    if named.subject or named.reference:
+        parser.error("--subject needs a --reference, such as torch.nn.Linear, and the reverse")
     arguments = parser.parse_args(argv)
     out, log = consoles()
     if arguments.list:
@@ -357,18 +308,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.quick:
         arguments.without += [name for name in CHECK_NAMES if name not in QUICK_CHECKS]
     if arguments.max_examples is None:
-        arguments.max_examples = 0 if arguments.quick else 200 if arguments.subject else 20
+        arguments.max_examples = 0 if arguments.quick else 20
     with parser.ending(UsageError, OutputFolderError):
         if arguments.output_dir:
             check_writable(arguments.output_dir)
-        if arguments.subject:
-            report = _verify(_own(arguments), arguments, _command(arguments))
-            if arguments.json:
-                print(json.dumps(report.as_dict(), indent=2))
-            else:
-                _print_one(out, report, arguments.markdown)
-                out.print(str(report), highlight=False, markup=False, soft_wrap=True)
-            return 0 if report.status == Status.PASSED else 1
         reports = _verify_all(arguments, log)
         matrix = kill_matrix(arguments.jobs, log) if arguments.faults else None
         variants = right_variants(arguments.jobs, log) if arguments.faults else None

@@ -1,7 +1,7 @@
-"""What the pages say of results: Markdown made from the files in ``results/``.
+"""Figures in the book: Markdown made from the files in ``results/``.
 
-A page writes ``{{ verified.Linear }}`` or ``{{ measured["relu-mse"] }}`` and gets what the files
-say as the book is built; a name that they have not is an error. No figure of ours is typed.
+A page contains ``{{ verified.Linear }}`` or ``{{ measured["relu-mse"] }}``, which is replaced when
+the book is built; an unknown name is an error. No figure of ours is typed by hand.
 """
 
 from pathlib import Path
@@ -25,15 +25,19 @@ def substitutions() -> dict[str, dict[str, str]]:
     speed = pd.read_csv(RESULTS / "speed.csv").set_index(["recipe", "part"])
     curves = pd.read_csv(RESULTS / "learning_curves.csv")
     found = (faults == 1).any(axis="columns").groupby(level="where")
-    counts = {str(place).rpartition(".")[2]: (len(of), int(of.sum())) for place, of in found}
+    counts = {
+        str(place).rpartition(".")[2]: (len(kills), int(kills.sum())) for place, kills in found
+    }
     return {
         "verified": {
             str(name): _verified(str(name), rows, counts.get(str(name)))
             for name, rows in verification.groupby(verification["case"].str.partition("(")[0])
         },
         "mistakes": {
-            str(place).rpartition(".")[2]: "\n".join(f"- {fault}" for fault in of.index.unique(1))
-            for place, of in found
+            str(place).rpartition(".")[2]: "\n".join(
+                f"- {fault}" for fault in kills.index.unique(1)
+            )
+            for place, kills in found
         },
         "measured": {
             name: _measured(name, accuracy.loc[name], speed.loc[name, "epoch"])
@@ -49,18 +53,17 @@ def substitutions() -> dict[str, dict[str, str]]:
 
 
 def _verified(name: str, rows: pd.DataFrame, faults: tuple[int, int] | None) -> str:
-    """The verdicts on a class, the faults found in it, and the command that says so."""
+    """The verdicts on a class, the faults found in it, and the command that prints them."""
     counts = rows["status"].value_counts()
     verdicts = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [
         f":::{{admonition}} Proof: {name}",
         ":class: tip",
-        f"Rows of `{name}` in the tables of cases: {len(rows)}, tried on {rows['examples'].sum()} "
-        f"examples. Verdicts: {verdicts}. Largest error: {rows['of bound'].max():.0%} of what "
-        "rounding explains.",
+        f"Cases of `{name}`: {len(rows)}, tried on {rows['examples'].sum()} examples. "
+        f"Verdicts: {verdicts}. Largest error: {rows['of bound'].max():.0%} of its bound.",
     ]
     if faults:
-        lines.append(f"Deliberate faults put into it: {faults[0]}; found: {faults[1]}.")
+        lines.append(f"Mutants of it: {faults[0]}; found: {faults[1]}.")
     return "\n".join([*lines, f"`python bench/verify.py --only {name}`", ":::"])
 
 
@@ -74,16 +77,16 @@ def _percent(share: float | None) -> str:
 
 
 def _measured(name: str, accuracy: pd.DataFrame, epoch: "pd.Series[Any]") -> str:
-    """The report's own figures of a recipe, above ours, and what our two sides come to."""
+    """The report's figures of a recipe, our figures, and the comparison of our frameworks."""
     recipe = RECIPES[name]
 
-    def interval(part: str, of: str, form: str, scale: float) -> str:
-        mean, low, high = (scale * accuracy.loc[part, f"{of}_{end}"] for end in _INTERVAL)
+    def interval(part: str, column: str, form: str, scale: float) -> str:
+        mean, low, high = (scale * accuracy.loc[part, f"{column}_{end}"] for end in _INTERVAL)
         return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
     rows = [
-        (f"the report's {_SIDES[side]}", _percent(of.train), _percent(of.test), "")
-        for side, of in recipe.reported.items()
+        (f"the report's {_SIDES[side]}", _percent(figures.train), _percent(figures.test), "")
+        for side, figures in recipe.reported.items()
     ]
     rows += [
         (
@@ -99,16 +102,17 @@ def _measured(name: str, accuracy: pd.DataFrame, epoch: "pd.Series[Any]") -> str
         [
             f"*{recipe.summary}; {training}.*",
             _table(rows, name, "training %", "test %", "ms an epoch"),
-            f"Test accuracy of minifw less PyTorch's: {interval('test', 'difference', '+.2f', 1)} "
-            f"points, {tested['difference_verdict']} at a margin of {tested['margin']:g}. Time of "
-            f"PyTorch over that of minifw: {epoch['ratio']:.2f} "
+            f"Test accuracy of minifw minus PyTorch's: "
+            f"{interval('test', 'difference', '+.2f', 1)} percentage points, "
+            f"{tested['difference_verdict']} at a margin of {tested['margin']:g}. Speed-up over "
+            f"PyTorch: {epoch['ratio']:.2f} "
             f"[{epoch['ratio_low']:.2f}, {epoch['ratio_high']:.2f}], {epoch['claim']}.",
         ]
     )
 
 
 def _through_epochs(curves: pd.DataFrame) -> str:
-    """Test accuracies of both frameworks as training goes on."""
+    """Test accuracies of both frameworks after some epochs."""
     accuracies = curves.pivot_table(
         index="epoch", columns="framework", values="validation_accuracy_mean"
     )
@@ -121,4 +125,4 @@ def _through_epochs(curves: pd.DataFrame) -> str:
 
 def _largest_difference(accuracy: pd.DataFrame) -> str:
     gap = accuracy.xs("test", level="part")["difference_mean"].abs()
-    return f"{gap.max():.2f} points (`{gap.idxmax()}`)"
+    return f"{gap.max():.2f} percentage points (`{gap.idxmax()}`)"

@@ -1,7 +1,7 @@
 """One row for each verified unit: a minifw class, its torch.nn twin, their arguments and inputs.
 
-What a row says is all that an equivalence test, a gradient check, a fuzzer or a benchmark has to
-know of a layer, so a new layer needs a row and nothing else. :mod:`minifw.testing` reads it.
+Equivalence tests, gradient checks, the fuzzer and benchmarks read these rows, so a new layer needs
+a row and nothing else.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def _loss(module: str, input: Input, target: Input, **options: Any) -> tuple[Cas
 
 
 def _class_loss(module: str, **options: Any) -> tuple[Case, ...]:
-    """Rows for a loss of five classes, of class indices."""
+    """Rows for a loss of five classes, with class indices as targets."""
     return (
         *_loss(module, Input((4, 5)), Input((4,), "index", classes=5), **options),
         *_loss(module, Input((3, 5, 2)), Input((3, 2), "index", classes=5), **options),
@@ -61,8 +61,8 @@ def _probability_loss(**options: Any) -> tuple[Case, ...]:
     )
 
 
-# PyTorch's kernels sum in float64 inside; a rule made of float32 operations leaves float32's range
-# on the way to a result that does not. LayerNorm and BatchNorm square what they are given.
+# PyTorch's kernels sum in float64. LayerNorm and BatchNorm square their input, so in a rule made of
+# float32 operations intermediate results overflow although the final one does not.
 _OVERFLOWS = {"largest": "intermediate numbers overflow in float32, where PyTorch keeps float64"}
 _LAYER_OVERFLOWS = {} if lacks("LayerNorm largest") else _OVERFLOWS
 _FIVE = torch.ones(5)  # drawn anew for each pass, as every buffer
@@ -156,7 +156,7 @@ CASES: tuple[Case, ...] = (
     *_class_loss("NLLLoss"),
     *_class_loss("NLLLoss", weight=_FIVE, ignore_index=1),
     *_class_loss("CrossEntropyLoss"),
-    # torch goes back through an NLLLoss of this rank for contiguous tensors alone.
+    # torch has a gradient of NLLLoss at this rank for contiguous tensors only.
     *_loss("CrossEntropyLoss", Input((2, 5, 2, 3)), Input((2, 2, 3), "index", classes=5)),
     *_class_loss("CrossEntropyLoss", weight=_FIVE, ignore_index=1),
     *_class_loss("CrossEntropyLoss", label_smoothing=0.1),
@@ -164,7 +164,8 @@ CASES: tuple[Case, ...] = (
     *_probability_loss(),
     *_probability_loss(weight=_FIVE, label_smoothing=0.1),
     _on("LeakyReLU", 9, options={"negative_slope": 0.3}),
-    # More entries than a vector holds: for the last few torch passes on the gradient of NaN.
+    # More entries than a vector register: only for the remaining ones torch passes on the gradient
+    # of NaN.
     _on("ELU", 8, 16),
     _on("ELU", 8, 16, options={"alpha": 0.5}),
     _on("Softplus", 9, options={"beta": 3.0, "threshold": 1.5}),
@@ -250,7 +251,7 @@ CASES: tuple[Case, ...] = (
 
 
 def build(case: Case, nn: ModuleType) -> Any:
-    """The module of ``case`` in ``minifw.nn`` or ``torch.nn``, in its mode; no seed is used up."""
+    """The module of ``case`` in ``minifw.nn`` or ``torch.nn``, in its mode."""
     arguments = [build(a, nn) if isinstance(a, Case) else a for a in case.arguments]
     namespace = twins if nn is torch.nn and case.module in twins.__all__ else nn
     with torch.random.fork_rng():

@@ -17,16 +17,16 @@ __all__ = ["FRAMEWORKS", "MINIFW", "PYTORCH", "Framework"]
 
 @dataclass(frozen=True)
 class Framework:
-    """What a recipe needs of a framework; all else is the surface that both share.
+    """What a recipe needs from a framework, besides the API that both share.
 
     Attributes:
-        name: as the command line and the tables give it.
+        name: in command lines and tables.
         nn, optim: the namespaces.
-        train_step: ``train_step(model, criterion, optimizer, input, target)`` does one step on one
+        train_step: ``train_step(model, criterion, optimizer, input, target)`` makes one step on one
             batch and returns the loss.
-        backward: ``backward(model, criterion, loss)`` goes back from the loss of that criterion to
-            the parameters of the model: that part of a step.
-        no_grad: context in which calls keep nothing for a backward pass.
+        backward: ``backward(model, criterion, loss)`` is the backward pass of a step, from the loss
+            to the parameters.
+        no_grad: context in which calls save nothing for a backward pass.
     """
 
     name: str
@@ -52,7 +52,7 @@ def _minifw_backward(model: Any, criterion: Any, _: Any) -> None:
 
 
 def _torch_nn() -> ModuleType:
-    """torch.nn, with the twins of what it lacks."""
+    """torch.nn, plus the twins of modules that it lacks."""
     nn = ModuleType("torch.nn and its twins")
     vars(nn).update(vars(torch.nn))
     vars(nn).update({name: getattr(twins, name) for name in twins.__all__})

@@ -1,4 +1,4 @@
-"""What the peers train: a network of linear layers and ReLU, from given weights, on batches."""
+"""The jobs of the peers: a network of linear layers and ReLU, initial weights, and batches."""
 
 import math
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ __all__ = ["Job", "disk_job", "stacked_disk_job", "wide_job"]
 
 @dataclass(frozen=True)
 class Job:
-    """What to train: a network of linear layers with ReLU between them, by MSE and SGD.
+    """A network of linear layers with ReLU between them, to be trained by MSE and SGD.
 
     Attributes:
         weights: weight (out_features, in_features) and bias (out_features) of each layer.
         inputs, targets: the batches of an epoch, each (steps, batch, features).
 
-    In a stack, weights have a leading dimension of its members, and batches one after the steps.
+    In a stack, weights have a leading dimension of members, and batches have it after the steps.
     """
 
     weights: tuple[Tensor, ...]
@@ -33,7 +33,7 @@ class Job:
 
     @classmethod
     def stack(cls, jobs: Sequence["Job"]) -> "Job":
-        """Make one job of many, a member each."""
+        """Combine jobs into one of a stack, a member each."""
         return cls(
             tuple(map(torch.stack, zip(*(job.weights for job in jobs), strict=True))),
             torch.stack([job.inputs for job in jobs], dim=1),
@@ -41,7 +41,7 @@ class Job:
         )
 
     def members(self) -> list["Job"]:
-        """Return the jobs of which this one was made."""
+        """Return the jobs of the members of a stack."""
         return [
             Job(
                 tuple(weight[member] for weight in self.weights),
@@ -52,7 +52,7 @@ class Job:
         ]
 
     def model(self, nn: Any) -> Any:
-        """Return the network, in the namespace ``nn``, with the first weights."""
+        """Return the network, in the namespace ``nn``, with the initial weights."""
         layers = []
         for weight in self.weights[::2]:
             out_features, in_features = weight.shape
@@ -71,7 +71,7 @@ def disk_job(seed: int) -> Job:
 
 
 def stacked_disk_job(members: int) -> Job:
-    """The recipe relu-mse from as many seeds, each with its own data and first weights."""
+    """The recipe relu-mse from ``members`` seeds, each with its own data and initial weights."""
     return Job.stack([disk_job(seed) for seed in range(members)])
 
 

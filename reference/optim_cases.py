@@ -14,7 +14,7 @@ Row = tuple[str, dict[str, Any]]
 
 
 class Warmup:
-    """A factor that is an object with a state, which a state_dict has to hold."""
+    """A factor that is an object with state, which a state_dict must contain."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs

@@ -1,7 +1,7 @@
-"""The same training on every peer: PyTorch, JAX, NumPy, tinygrad and minifw, from one start.
+"""The same training in every peer: PyTorch, JAX, NumPy, tinygrad and minifw.
 
-A peer is a function from a job to a trainer. It is written as its own documentation advises, and
-imports what it needs when it is started, so that a peer that is not installed is none.
+A peer is a function from a job to a trainer, written as its documentation advises. It imports its
+library when it is started, so that a missing library affects no other peer.
 """
 
 import importlib.util
@@ -36,12 +36,12 @@ Array = npt.NDArray[np.float32]
 
 
 class Trainer(NamedTuple):
-    """A peer at work.
+    """A peer that is ready to train.
 
     Attributes:
-        epoch: trains on every batch once, waits until it is done, and returns the loss of the last;
-            in a stack, that of each member.
-        weights: returns the weights as they are now, in the order of the job's.
+        epoch: trains on every batch once, waits for the result, and returns the loss of the last
+            batch; in a stack, of each member.
+        weights: returns the current weights, in the order of the job's.
     """
 
     epoch: Callable[[], Array]
@@ -53,8 +53,8 @@ class Peer:
     """One way to train.
 
     Attributes:
-        summary: what it is, in a line.
-        start: makes ready to train.
+        summary: one line for tables.
+        start: prepares the training.
         modules, programs: what must be installed.
     """
 
@@ -64,7 +64,7 @@ class Peer:
     programs: tuple[str, ...] = ()
 
     def missing(self) -> list[str]:
-        """Name what it needs that is not installed."""
+        """Names of required modules and programs that are not installed."""
         return [
             *(name for name in self.modules if importlib.util.find_spec(name) is None),
             *(name for name in self.programs if shutil.which(name) is None),
@@ -113,7 +113,7 @@ def numpy_job(job: Job) -> Trainer:
             weight, bias = weights[layer : layer + 2]
             output = inputs[-1] @ weight.swapaxes(-1, -2) + bias[..., None, :]
             inputs.append(np.maximum(output, 0))
-        error = output - target  # of the last layer, before any ReLU
+        error = output - target  # the last layer has no ReLU
         samples, features = error.shape[-2:]
         grad = error * (2 / (samples * features))
         for layer in reversed(layers):
@@ -153,7 +153,7 @@ def jax_step(weights: list[Any], batch: tuple[Any, Any]) -> tuple[list[Any], Any
 def jax_job(
     job: Job, step: Callable[..., Any] = jax_step, scan: Callable[..., Any] | None = None
 ) -> Trainer:
-    """JAX, a call of the jitted ``step`` a batch, or of the jitted ``scan`` an epoch."""
+    """JAX: one call of the jitted ``step`` per batch, or of the jitted ``scan`` per epoch."""
     import jax
 
     jax.config.update("jax_platforms", "cpu")

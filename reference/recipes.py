@@ -1,10 +1,10 @@
 """The reports' experiments, each written once and run on either framework.
 
-A recipe is a function of the namespace it runs in (``minifw.nn`` or ``torch.nn``): what is compared
-has not been written twice. Where a report is silent the choice is ours, and a comment says so.
+A recipe is a function of a namespace, ``minifw.nn`` or ``torch.nn``, so that nothing is written
+twice. Where a report is silent the choice is ours, and a comment says so.
 
-All train on 1,000 points of the disk and are tested on 1,000 others. A recipe that stops early does
-so by 1,000 more, its validation points, so that no choice depends on the test points.
+All recipes train on 1,000 points and are tested on 1,000 others. A recipe that stops early uses
+1,000 more as validation data, so that no choice depends on the test data.
 """
 
 import math
@@ -43,9 +43,9 @@ def default_uniform(nn: Any, linear: Any, generator: Generator) -> None:
 
 @dataclass(frozen=True)
 class Reported:
-    """Final accuracies, in [0, 1], that a report gives for one framework; None: it gives none.
+    """Final accuracies, in [0, 1], that a report gives for one framework; None if it gives none.
 
-    They are means of ``runs`` runs.
+    They are means over ``runs`` runs.
     """
 
     train: float | None
@@ -58,21 +58,22 @@ class Recipe:
     """One experiment.
 
     Attributes:
-        name: as the command line and the tables give it.
-        report: number and title of the report that it comes from.
+        name: in command lines and tables.
+        report: number and title of the report.
         summary: network, loss and schedule in a line.
         model: builds the network from the namespace nn.
         loss: name of the loss in the namespace nn.
-        epochs: as trained by the report.
-        batch_size: likewise.
+        epochs: number of epochs in the report.
+        batch_size: in the report.
         optimizer: builds the optimizer from the namespace optim and the parameters. Default: SGD of
             learning rate 0.1.
         labels: label outside the disk, label inside; or "classes", for a network of two outputs.
-        normalized: whether the inputs have mean 0 and deviation 1 over the training points.
-        lr_lambda: factor of the learning rate for an epoch counted from 0. Default: always 1.
-        patience: epochs without a lower validation loss after which a run stops; it ends with the
-            weights of the lowest. Default: None, it never stops early, and keeps the last weights.
-        initialize: draws the first parameters of a Linear. Default: :func:`default_uniform`.
+        normalized: whether inputs are scaled to mean 0 and standard deviation 1 over the training
+            data.
+        lr_lambda: factor of the learning rate by epoch, counted from 0. Default: 1.
+        patience: epochs without a lower validation loss after which a run stops, with the weights
+            of the lowest loss. Default: None, no early stopping.
+        initialize: draws the initial parameters of a Linear. Default: :func:`default_uniform`.
         reported: by framework, the accuracies that the report gives.
     """
 
@@ -93,12 +94,12 @@ class Recipe:
 
     @property
     def threshold(self) -> float | None:
-        """Outputs above it are taken for the label inside; None for classes."""
+        """Outputs above it mean inside; None for classes."""
         return None if self.labels == "classes" else sum(self.labels) / 2
 
     @property
     def steps_an_epoch(self) -> int:
-        """Batches that the training points make."""
+        """Batches in an epoch."""
         return math.ceil(POINTS / self.batch_size)
 
     def data(self, generator: Generator) -> tuple[Data, Data, Data]:
@@ -107,17 +108,17 @@ class Recipe:
         return train, test, validation
 
     def inputs(self, points: Tensor, train_points: Tensor) -> Tensor:
-        """What the network is given for ``points``, if it is trained on ``train_points``."""
+        """The inputs of the network for ``points``, if it is trained on ``train_points``."""
         return normalize(train_points, points)[1] if self.normalized else points
 
     def inside(self, outputs: Tensor) -> Tensor:
-        """Whether the network says that points lie in the disk: bool, of shape (points)."""
+        """Whether the outputs mean that points lie in the disk: bool, of shape (points)."""
         if self.threshold is None:
             return outputs.argmax(1) == 1
         return outputs[:, 0] > self.threshold
 
     def initial_state(self, nn: Any, generator: Generator) -> dict[str, Tensor]:
-        """Draw the first parameters of the recipe, as a state_dict that either framework loads."""
+        """Draw the initial parameters, as a state_dict that either framework loads."""
         model = self.model(nn)
         for module in model.modules():
             if isinstance(module, nn.Linear):
@@ -127,12 +128,12 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Search:
-    """Hyper-parameters of a recipe that cross-validation chooses.
+    """Hyperparameters of a recipe that cross-validation chooses.
 
     Attributes:
-        make: the recipe with hyper-parameters, given by name.
+        make: makes the recipe from hyperparameters, given by name.
         grid: by name, the values to try.
-        chosen: by name, the values that the recipe has.
+        chosen: by name, the values that the recipe uses.
     """
 
     make: Callable[..., Recipe]
@@ -184,7 +185,7 @@ def _softmax_sequential(nn: Any) -> Any:
 
 
 def _softmax_custom(nn: Any) -> Any:
-    """The same network as a user would define it, not as a Sequential."""
+    """The same network as a module with a forward, not as a Sequential."""
 
     class Custom(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -266,10 +267,10 @@ def _softmax_recipe(name: str, network: str, model: Callable[[Any], Any]) -> Rec
 
 
 def _early_stopping(lr: float, momentum: float, decay: float) -> Recipe:
-    """Report 004, which stops its run, and chooses its weights, by the test points.
+    """Report 004, which uses test data for early stopping.
 
-    Here validation points do both. It names no hyper-parameters, but says that cross-validation
-    chose them. Ours are the grid, momentum, batch size, patience and largest number of epochs.
+    Here validation data is used. The report says that cross-validation chose the hyperparameters,
+    without naming them. The grid, momentum, batch size, patience and epochs are ours.
     """
     return Recipe(
         name="early-stopping",
@@ -296,8 +297,8 @@ SEARCHES = {
             "momentum": (0.0, 0.9),
             "decay": (0.003, 0.01, 0.03),
         },
-        # By `python bench/tune.py early-stopping`: the first of three equally good in
-        # results/tuning-early-stopping.md.
+        # Chosen by `python bench/tune.py early-stopping`: the first of three equally good settings
+        # in results/tuning-early-stopping.md.
         chosen={"lr": 0.03, "momentum": 0.9, "decay": 0.003},
     )
 }
@@ -338,7 +339,7 @@ _RECIPES = (
             "pytorch": Reported(None, 0.978, runs=10),
         },
     ),
-    # The activations of models 1 and 2 are in a figure that the text of the report lacks: ours.
+    # The activations of models 1 and 2 are in a figure that is missing from the text: ours.
     _milestones_recipe("milestones-relu", ("ReLU", "ReLU", "ReLU"), Reported(0.989, 0.978)),
     _milestones_recipe("milestones-tanh", ("Tanh", "Tanh", "Tanh"), Reported(0.968, 0.959)),
     _milestones_recipe("milestones-sigmoid", ("Tanh", "Sigmoid", "Sigmoid"), Reported(0.51, 0.517)),

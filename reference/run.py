@@ -13,16 +13,16 @@ from minifw.run import Callback
 from reference.frameworks import PYTORCH, Framework
 from reference.recipes import Data, Recipe
 
-__all__ = ["INITIALIZATIONS", "Regions", "Run", "data_generator", "fit_stacked", "prepare"]
+__all__ = ["INITIALIZATIONS", "RecipeRun", "Regions", "data_generator", "fit_stacked", "prepare"]
 
-# "recipe": the same first weights on every framework; "default": each framework's own.
+# "recipe": the same initial weights on every framework; "default": the framework's.
 INITIALIZATIONS = ("recipe", "default")
 
 _STREAMS = ("data", "weights", "batch order", "dropout masks")
 
 
 def _generator(seed: int, stream: str) -> Generator:
-    """A generator for one use of randomness, so that none depends on how much another draws."""
+    """A generator for one use of randomness, independent of how much the others draw."""
     return Generator().manual_seed(len(_STREAMS) * seed + _STREAMS.index(stream))
 
 
@@ -33,21 +33,21 @@ def data_generator(seed: int) -> Generator:
 
 @contextlib.contextmanager
 def _global_generator(seed: int, stream: str, device: torch.device) -> Iterator[None]:
-    """Let torch's global generator, which no torch.nn module can do without, draw one stream."""
+    """Seed torch's global generator, from which torch.nn modules draw, with one stream."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(_generator(seed, stream).initial_seed())
         yield
 
 
 @dataclass(frozen=True)
-class Run:
-    """All that a recipe trains with, set up on one framework from one seed.
+class RecipeRun:
+    """Everything that a recipe trains with, on one framework from one seed.
 
     Attributes:
-        recipe, framework, seed: what is trained, on what, from where.
-        model, criterion, optimizer, scheduler: of that framework.
+        recipe, framework, seed: of the run.
+        model, criterion, optimizer, scheduler: of the framework.
         train, test, validation: inputs and targets.
-        train_points: the points of the unit square of which train holds the inputs.
+        train_points: the points of the unit square behind the inputs of ``train``.
         batch_order: generator of the batch order.
     """
 
@@ -67,8 +67,8 @@ class Run:
     def fit(self, epochs: int, measure: bool = True, callbacks: Sequence[Callback] = ()) -> History:
         """Train for ``epochs``, or until an early stop, and return the history.
 
-        It has accuracies if ``measure``. Its validation is on the test points, unless the run is
-        stopped early by it.
+        The history has accuracies if ``measure``. It validates on the test data, or on validation
+        data if the recipe stops early.
         """
         patience = self.recipe.patience
         stopping = [] if patience is None else [EarlyStopping(patience=patience)]
@@ -90,13 +90,13 @@ class Run:
             )
 
     def accuracy(self, data: Data) -> float:
-        """The share of ``data`` that the model, as it is now, gets right."""
+        """The accuracy of the model, as it is now, on ``data``."""
         metrics = {"accuracy": accuracy(self.recipe.threshold)}
         measured = evaluate(self.model, data, metrics, self.framework.no_grad)
         return float(measured["accuracy"])
 
     def inside(self, points: Tensor) -> Tensor:
-        """Whether the model, as it is now, takes points of the unit square for inside the disk."""
+        """Whether the model, as it is now, classifies points as inside the disk."""
         inputs = self.recipe.inputs(points.to(self.train_points), self.train_points)
         mode = self.model.training
         self.model.eval()
@@ -114,19 +114,18 @@ def prepare(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     data: Sequence[Data] | None = None,
-) -> Run:
-    """Set up a run; the same seed gives the same data, batches, dropout masks and first weights.
+) -> RecipeRun:
+    """Prepare a run; a seed determines data, batches, dropout masks and initial weights.
 
     Args:
         recipe: what to train.
-        framework: on what.
+        framework: minifw or PyTorch.
         seed: of all randomness.
-        initialization: "recipe", the first weights of the recipe, the same on every framework, or
-            "default", those that the framework draws by itself. Default: "recipe".
-        dtype: of data and parameters; both are drawn in float32, so that it changes no draw.
+        initialization: "recipe", the initial weights of the recipe, the same on every framework,
+            or "default", the framework's. Default: "recipe".
+        dtype: of data and parameters; both are drawn in float32, so that dtypes share draws.
         device: of data and parameters.
-        data: training, test and validation points with their labels. Default: those that the recipe
-            draws.
+        data: training, test and validation points with their labels. Default: drawn by the recipe.
 
     Raises:
         ValueError: initialization is unknown.
@@ -137,13 +136,13 @@ def prepare(
     with _global_generator(seed, "weights", device):
         model = recipe.model(framework.nn)
         if initialization == "recipe":
-            # Drawn by PyTorch, whichever framework loads it.
+            # Always drawn by PyTorch, so that both frameworks load the same.
             state = recipe.initial_state(PYTORCH.nn, _generator(seed, "weights"))
             model.load_state_dict(state)
     model.to(device=device, dtype=dtype)
     optimizer = recipe.optimizer(framework.optim, model.parameters())
     parts = [
-        # Classes are whole numbers and stay so.
+        # Classes are integers, whatever the dtype.
         (points.to(device, dtype), labels.to(device, dtype if labels.is_floating_point() else None))
         for points, labels in data or recipe.data(data_generator(seed))
     ]
@@ -151,7 +150,7 @@ def prepare(
     train, test, validation = (
         (recipe.inputs(points, train_points), labels) for points, labels in parts
     )
-    return Run(
+    return RecipeRun(
         recipe=recipe,
         framework=framework,
         seed=seed,
@@ -168,19 +167,19 @@ def prepare(
 
 
 class Regions(Callback):
-    """Notes, after some epochs, which points each run takes for inside the disk.
+    """Records, after some epochs, which points each run classifies as inside the disk.
 
     Args:
-        runs: one, or those of a stack.
+        runs: one run, or the runs of a stack.
         points: of the unit square.
-        epochs: after which.
+        epochs: when to record.
 
     Attributes:
-        seen: by epoch, bool (runs, points). Those from the epoch on with which a member of a stack
-            has stopped early are of the weights that it ends with.
+        seen: by epoch, bool (runs, points). For a member of a stack that has stopped early, with
+            its final weights.
     """
 
-    def __init__(self, runs: Sequence[Run], points: Tensor, epochs: Sequence[int]) -> None:
+    def __init__(self, runs: Sequence[RecipeRun], points: Tensor, epochs: Sequence[int]) -> None:
         self.runs = runs
         self.points = points
         self.epochs = epochs
@@ -191,26 +190,26 @@ class Regions(Callback):
         if epoch in self.epochs:
             if len(self.runs) > 1:
                 _load_members(self.runs, run.model)
-            self.seen[epoch] = torch.stack([of.inside(self.points) for of in self.runs])
+            self.seen[epoch] = torch.stack([member.inside(self.points) for member in self.runs])
 
 
-def _load_members(runs: Sequence[Run], stacked: Any) -> None:
-    """Give each run the weights that its member of the stack has now."""
+def _load_members(runs: Sequence[RecipeRun], stacked: Any) -> None:
+    """Copy the weights of each member of the stack to its run."""
     for run, member in zip(runs, unstack(stacked), strict=True):
         run.model.load_state_dict(member.state_dict())
 
 
 def fit_stacked(
-    runs: Sequence[Run], epochs: int, callbacks: Sequence[Callback] = ()
+    runs: Sequence[RecipeRun], epochs: int, callbacks: Sequence[Callback] = ()
 ) -> list[History]:
     """Train runs of one recipe on minifw as a stack, and return the history of each.
 
-    Each run ends as :meth:`Run.fit` would have left it, up to rounding; its seconds are its share
-    of those of the stack.
+    Each run ends as :meth:`RecipeRun.fit` would have left it, up to rounding; its seconds are its
+    share of those of the stack.
     """
     recipe = runs[0].recipe
     for run in runs:
-        # As run.fit seeds the global one.
+        # Seeded as run.fit seeds the global generator.
         masks = Generator(run.train_points.device)
         masks.manual_seed(_generator(run.seed, "dropout masks").initial_seed())
         for module in run.model.modules():
@@ -239,7 +238,9 @@ def fit_stacked(
     for row in history:
         row["seconds"] /= len(runs)
     _load_members(runs, model)
-    ends = [one.stopped_epoch for one in stopping[0].members] if stopping else [None] * len(runs)
+    ends = (
+        [member.stopped_epoch for member in stopping[0].members] if stopping else [None] * len(runs)
+    )
     return [history.member(index, end) for index, end in enumerate(ends)]
 
 

@@ -1,4 +1,4 @@
-"""The peers that train many networks of one shape at once, each member on data of its own."""
+"""Peers that train many networks of one shape at once, each member on its own data."""
 
 from collections.abc import Callable
 from functools import partial

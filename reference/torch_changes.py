@@ -1,7 +1,7 @@
-"""What PyTorch has changed between the versions that minifw is tested with, all in one place.
+"""Changes of PyTorch between the versions that minifw is tested with.
 
-minifw follows the latest. With an earlier version, what that one lacks is left out of the tables of
-cases, or of a test, by name.
+minifw follows the latest version. With an earlier one, rows of the tables of cases and tests that
+need a later change are left out, by its name.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class Change:
     """A difference between two of the tested versions.
 
     Attributes:
-        missing_in: the latest tested version without it, as (major, minor).
-        what: what later versions do.
+        missing_in: the latest tested version without the change, as (major, minor).
+        what: the behavior of later versions.
     """
 
     missing_in: tuple[int, int]
@@ -25,9 +25,9 @@ class Change:
 
 
 CHANGES = {
-    "decoupled Adam": Change((2, 4), "Adam takes decoupled_weight_decay"),
+    "decoupled Adam": Change((2, 4), "Adam accepts decoupled_weight_decay"),
     "plateau state": Change(
-        (2, 4), "ReduceLROnPlateau keeps no 'verbose', and not what it works out from its mode"
+        (2, 4), "the state of ReduceLROnPlateau has no 'verbose' and nothing derived from its mode"
     ),
     "empty generator": Change(
         (2, 4), "clip_grad_norm_ warns if it is given a generator of no parameters"
@@ -35,18 +35,16 @@ CHANGES = {
     "LayerNorm largest": Change(
         (2, 8), "layer_norm of some of the largest numbers is finite, and no longer NaN"
     ),
-    "BatchNorm1d bias": Change((2, 8), "BatchNorm1d takes bias"),
+    "BatchNorm1d bias": Change((2, 8), "BatchNorm1d accepts bias"),
     "BatchNorm1d eps": Change((2, 8), "batch_norm refuses an eps that is not above 0"),
     "unbatched target": Change(
-        (2, 8), "of unbatched classes, a target with a dimension is a ValueError"
+        (2, 8), "for unbatched classes, a target with a dimension is a ValueError"
     ),
-    "mse_loss dtypes": Change(
-        (2, 8), "mse_loss goes back to its input from a target of another dtype"
-    ),
+    "mse_loss dtypes": Change((2, 8), "mse_loss has a gradient if the target has another dtype"),
 }
 
 
 def lacks(name: str) -> bool:
-    """Whether the installed version is without the change ``name``, a key of :data:`CHANGES`."""
+    """Whether the installed version lacks the change ``name``, a key of :data:`CHANGES`."""
     major, minor = torch.__version__.split(".")[:2]
     return (int(major), int(minor)) <= CHANGES[name].missing_in

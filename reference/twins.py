@@ -1,4 +1,4 @@
-"""PyTorch twins of the modules that torch.nn lacks, written as one would write them there."""
+"""PyTorch twins of modules of minifw that torch.nn lacks."""
 
 from collections.abc import Callable
 from functools import reduce

@@ -37,6 +37,11 @@ class Split(nn.Module):
 class Model(nn.Module):
     """A composed module with parts a, b, c, each Linear(3, 3), and a function for its forward."""
 
+    a: nn.Linear
+    b: nn.Linear
+    c: nn.Linear
+    tanh: nn.Module
+
     def __init__(self, function: Callable[..., Any], **parts: nn.Module | nn.Parameter) -> None:
         generator = Generator().manual_seed(0)
         for name in "abc":

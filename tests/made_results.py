@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,7 +77,7 @@ def _accuracy(recipes: tuple[str, ...], rng: np.random.Generator) -> pd.DataFram
     rows = []
     for recipe in recipes:
         for part in ("train", "test"):
-            row = {"recipe": recipe, "part": part, "margin": 1.0}
+            row: dict[str, Any] = {"recipe": recipe, "part": part, "margin": 1.0}
             for side in SIDES:
                 mean = rng.uniform(0.93, 0.99)
                 row |= {f"{side}_{name}": mean for name in ("mean", "iqm")}
@@ -130,7 +131,12 @@ def _speed(recipes: tuple[str, ...], rng: np.random.Generator) -> pd.DataFrame:
     for recipe in recipes:
         for part in ("epoch", "step", "forward", "backward", "optimizer"):
             time, ratio = rng.uniform(1e-4, 2e-3), rng.uniform(1.3, 1.9)
-            row = {"recipe": recipe, "part": part, "rounds": 21, "claim": "minifw faster"}
+            row: dict[str, Any] = {
+                "recipe": recipe,
+                "part": part,
+                "rounds": 21,
+                "claim": "minifw faster",
+            }
             for side, seconds in (("minifw", time), ("pytorch", ratio * time)):
                 row |= {side: seconds, f"{side}_q1": 0.9 * seconds, f"{side}_q3": 1.1 * seconds}
                 row |= {f"{side}_bytes": 300_000.0 if part == "step" else np.nan}
@@ -183,7 +189,7 @@ def _peers() -> pd.DataFrame:
 def _claims() -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "claim": ["network: time of pytorch / minifw", "wide: memory of minifw / pytorch"],
+            "claim": ["network: speed-up over pytorch", "wide: memory of minifw / pytorch"],
             "value": [1.9, 0.9],
             "value_low": [1.8, np.nan],
             "value_high": [2.0, np.nan],

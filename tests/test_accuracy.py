@@ -171,7 +171,7 @@ def test_one_framework_alone_is_compared_with_nothing(framework):
     assert np.isnan(row["difference_mean"])
     (sentence,) = tables.verdict_sentences(table)
     assert "nothing is compared" in sentence
-    assert len(tables.readable_accuracy(table)) == 2
+    assert len(tables.format_accuracy(table)) == 2
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
@@ -182,7 +182,7 @@ def test_too_few_seeds_have_means_and_no_intervals(seeds):
     assert row[["minifw_low", "difference_high", "difference_tost_p"]].isna().all()
     assert row["minifw_report_vs_mean"] == row["minifw_report_vs_prediction"] == ""
     assert "at least 3 seeds" in " ".join(tables.verdict_sentences(table))
-    assert "nan" not in tables.readable_accuracy(table).to_csv()
+    assert "nan" not in tables.format_accuracy(table).to_csv()
 
 
 def test_prediction_interval_holds_a_further_run_and_a_further_mean():
@@ -218,25 +218,25 @@ def test_sentences_say_what_the_table_says():
     good = tables.verdict_sentences(statistics.accuracy_statistics(alike))
     assert good[0].startswith("Accuracy: equivalent in all 1 recipes")
     assert "6 seeds" in good[0]
-    assert "margin 1 points" in good[0]
+    assert "margin 1 percentage points" in good[0]
     table = statistics.accuracy_statistics(pd.concat([alike, hurt, noisy]))
     mixed = " ".join(tables.verdict_sentences(table))
     assert "4 of 6 equivalent" in mixed
-    assert "Different: dropout-bce, test, -4.00 [" in mixed
-    assert "Inconclusive: milestones-relu, test, " in mixed
+    assert "Different: dropout-bce, test accuracy, -4.00 [" in mixed
+    assert "Inconclusive: milestones-relu, test accuracy, " in mixed
     needed = statistics.seeds_needed(table["difference_std"].iloc[-1], 1.0)
     assert f"--seeds {needed}" in mixed
-    assert "largest mean difference is 4.00 points (dropout-bce, test)" in mixed
+    assert "largest mean difference is 4.00 percentage points (dropout-bce, test accuracy)" in mixed
     few = statistics.accuracy_statistics(pd.concat([alike, noisy]).query("seed < 2"))
     said = tables.verdict_sentences(few)
-    assert said[1] == "Inconclusive: for a verdict at least 3 seeds are needed."
-    shown = tables.readable_accuracy(table)
+    assert said[1] == "Inconclusive: a verdict needs at least 3 seeds."
+    shown = tables.format_accuracy(table)
     assert shown["verdict"].tolist() == table["difference_verdict"].tolist()
-    assert shown.loc[3, "difference, points"].startswith("-4.00 [")
+    assert shown.loc[3, "difference, percentage points"].startswith("-4.00 [")
 
 
 def test_margin_must_be_above_0():
-    with pytest.raises(ValueError, match="margin above 0 points, got 0"):
+    with pytest.raises(ValueError, match="margin above 0 percentage points, got 0"):
         statistics.accuracy_statistics(frame([1], [1]), 0)
 
 

@@ -276,6 +276,7 @@ def test_a_run_that_is_resumed_ends_where_it_would_have(
         assert history == again
         assert_same(dict(whole.state_dict()), dict(resumed.state_dict()))
         assert_same(stopping.state_dict(), stopping_again.state_dict())
+        assert stopping._best_weights is not None
         assert torch.equal(whole.state_dict()["0.weight"], stopping._best_weights["0.weight"])
 
         # At its end it is there still; with more epochs it goes on, from the last weights.

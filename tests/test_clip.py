@@ -17,7 +17,9 @@ each_framework = pytest.mark.parametrize(
 
 def parameters(framework: Framework, dtype: torch.dtype = torch.float64) -> list[Any]:
     generator = Generator().manual_seed(0)
-    params = [framework.nn.Parameter(torch.zeros(shape, dtype=dtype)) for shape in [(7, 3), 4, ()]]
+    params = [
+        framework.nn.Parameter(torch.zeros(shape, dtype=dtype)) for shape in [(7, 3), (4,), ()]
+    ]
     for parameter in params[:2]:
         parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=dtype)
     return params
@@ -33,7 +35,7 @@ def test_one_parameter_or_none_may_be_clipped(framework):
     assert utils.clip_grad_norm_([], 1.0) == 0
     if framework is MINIFW or not lacks("empty generator"):
         with pytest.warns(UserWarning, match="is an empty generator"):
-            assert utils.clip_grad_norm_((p for p in []), 1.0) == 0
+            assert utils.clip_grad_norm_((p for p in list[Any]()), 1.0) == 0
 
 
 @each_framework

@@ -12,7 +12,7 @@ import pytest
 
 from bench import compare
 from bench.runs import cluster
-from bench.runs.store import FILE, History
+from bench.runs.store import FILE, RunStore
 
 ROOT = Path(__file__).parents[1]
 SHORT = [
@@ -72,7 +72,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_table_of_one_process(tmp_path, 
         while run.poll() is None and not kept:
             time.sleep(0.05)
             if (folder / FILE).exists():
-                with History(folder / FILE) as history:
+                with RunStore(folder / FILE) as history:
                     kept = len(history.runs())
         workers[0].kill()
         assert workers[0].wait() != 0

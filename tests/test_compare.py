@@ -14,7 +14,7 @@ from bench.runs import resume, tables
 from bench.runs import sweep as sweeping
 from bench.runs.store import FILE
 from bench.runs.sweep import Finished, Settings, Task, sweep
-from bench.timing.recipes import PARTS
+from bench.timing.recipes import TIMED_PARTS
 from reference.recipes import RECIPES
 
 FILES = {
@@ -124,7 +124,7 @@ def test_a_run_that_stops_early_has_no_regions_of_later_epochs(monkeypatch):
 
 def test_what_is_in_the_history_is_not_done_again(tmp_path, capsys, monkeypatch):
     compare.main([*SHORT, "--output-dir", str(tmp_path)])
-    assert "from history" not in capsys.readouterr().out
+    assert "from the store" not in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "accuracy.csv")
     parts = []
 
@@ -136,7 +136,7 @@ def test_what_is_in_the_history_is_not_done_again(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(resume, "train", spy)
     compare.main([*SHORT, "--jobs", "2", "--output-dir", str(tmp_path)])
     assert parts == []
-    assert "Taken from history: 4 of 4 runs" in capsys.readouterr().out
+    assert "Read from the store: 4 of 4 runs" in capsys.readouterr().out
     assert table.equals(pd.read_csv(tmp_path / "accuracy.csv"))
 
     compare.main([*SHORT, "--seeds", "3", "--output-dir", str(tmp_path)])
@@ -161,11 +161,11 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         compare.main(arguments)
     assert stop.value.code == 130
-    assert "goes on" in capsys.readouterr().err
+    assert "resumes" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     monkeypatch.undo()
     assert compare.main(arguments) == 0
-    assert "Taken from history: 1 of 4 runs" in capsys.readouterr().out
+    assert "Read from the store: 1 of 4 runs" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -199,11 +199,11 @@ def test_a_baseline_shows_changes_and_fails_if_it_was_faster(
     for allowed in ("10%", "10"):
         assert compare.main([*arguments, "--fail-on-regression", allowed]) == code
         named = "relu-mse" if code else "none"
-        assert f"PyTorch's: {named}." in capsys.readouterr().out
+        assert f"the baseline's: {named}." in capsys.readouterr().out
     changes = json.loads((tmp_path / "now" / "comparison.json").read_text())["changes"]
     assert changes[0]["test_points"] == pytest.approx(1)
     assert changes[0]["speed_change_low"] <= changes[0]["speed_change"]
-    assert "change in points" in (tmp_path / "now" / "comparison.md").read_text()
+    assert "change in percentage points" in (tmp_path / "now" / "comparison.md").read_text()
 
 
 @pytest.fixture
@@ -225,10 +225,10 @@ def test_accuracies_that_differ_come_before_a_regression(tmp_path, baseline, dif
     ("change", "said"),
     [
         (None, "No such file"),
-        (lambda content: "{", "is no comparison"),
-        (lambda content: "[]", "is no comparison"),
-        (lambda content: '{"accuracy": [], "speed": [], "conditions": {}}', "is no comparison"),
-        (lambda content: content.replace('"ratio"', '"quotient"'), "is no comparison"),
+        (lambda content: "{", "is not a comparison"),
+        (lambda content: "[]", "is not a comparison"),
+        (lambda content: '{"accuracy": [], "speed": [], "conditions": {}}', "is not a comparison"),
+        (lambda content: content.replace('"ratio"', '"quotient"'), "is not a comparison"),
         (lambda content: content.replace('"epochs": 2,', '"epochs": 3,', 1), "epochs 3"),
         (lambda content: content.replace("float32", "float64"), "dtype float64"),
         (lambda content: content.replace("relu-mse", "xavier-tanh"), "none of the recipes"),
@@ -301,7 +301,7 @@ def test_json_is_all_that_is_printed(tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert code == 0
     assert [row["part"] for row in result["accuracy"]] == ["train", "test"]
-    assert {row["part"] for row in result["speed"]} == set(PARTS)
+    assert {row["part"] for row in result["speed"]} == set(TIMED_PARTS)
     assert result["conditions"]["epochs"] == 2
     assert result["conditions"]["threads"] == 1
     assert result["provenance"]["torch"] == torch.__version__

@@ -177,7 +177,7 @@ def test_a_sequential_from_a_dict() -> None:
 
 def test_containers_hold_modules_alone() -> None:
     for make in (
-        lambda: nn.ModuleList([torch.nn.Tanh()]),
+        lambda: nn.ModuleList([torch.nn.Tanh()]),  # type: ignore[list-item]
         lambda: nn.ModuleList().append(torch.tanh),
         lambda: nn.Sequential(nn.Tanh()).insert(0, 3),
         lambda: nn.Sequential(nn.Tanh(), None),
@@ -310,6 +310,8 @@ def test_a_copy_has_hooks_of_its_own() -> None:
 
 
 class Center(nn.Module):
+    mean: Tensor
+
     def __init__(self) -> None:
         self.register_buffer("mean", torch.tensor([1.0, 2.0]))
         self.register_buffer("count", torch.tensor(3))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ for factor, words in (
     (math.log(2), "logarithm to base 2"),
     (1.37, "looks like 1.37 times PyTorch's, in every entry"),
 ):
-    MISTAKES.append((f"factor_{factor:.3g}", words, lambda factor=factor: scaled(factor)))
+    MISTAKES.append((f"factor_{factor:.3g}", words, partial(scaled, factor)))
 
 
 @says("the batch has 4 samples and the input has 4 features")
@@ -364,7 +365,7 @@ def in_part(index, shape=(9, 70), factor=None) -> dict[str, Any]:
     return {"tensor": "input.0.grad", "actual": a, "expected": e, "inputs": [randn(*shape, seed=3)]}
 
 
-for name, words, index, shape, factor in (
+in_parts: tuple[tuple[Any, ...], ...] = (
     ("last_columns", "in the last 6 columns, from column 64 of 70 on, where the gradient is 0",
      (slice(None), slice(64, None)), (9, 70), 0),
     ("last_row", "in the last row, from row 8 of 9 on", (8,), (9, 70), None),
@@ -377,7 +378,8 @@ for name, words, index, shape, factor in (
     ("one_channel", "in channel 1 of 3", (slice(None), 1), (2, 3, 4, 5), None),
     ("one_entry", "in entry (3, 2) of shape [9, 70]", (3, 2), (9, 70), None),
     ("diagonal", "on the diagonal, where the gradient is 0", (range(6), range(6)), (6, 6), 0),
-):  # fmt: skip
+)  # fmt: skip
+for name, words, index, shape, factor in in_parts:
     mistake = lambda index=index, shape=shape, factor=factor: in_part(index, shape, factor)  # noqa: E731
     MISTAKES.append((name, words, mistake))
 
@@ -660,4 +662,4 @@ def test_raises_nothing(index: int) -> None:
                     name, actual, expected, [other, expected], [other], other, 0.0, other
                 )
                 assert isinstance(said, str)
-    assert isinstance(diagnose("output", None, None), str)  # type: ignore[arg-type]
+    assert isinstance(diagnose("output", None, None), str)

@@ -1,6 +1,7 @@
 """The tester tested: every fault of the catalog is found, and nothing but faults."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +15,7 @@ from bench.faults.kill_matrix import (
     KillMatrix,
     kill_matrix,
     rows,
-    trials,
+    try_checks,
 )
 from bench.faults.kill_report import write_kill_matrix
 from bench.faults.normalization import _batch_norm, _layer_norm
@@ -28,7 +29,7 @@ EXPENSIVE = ("fuzzing", "gradcheck", "cross-check", "long-sums", "sizes")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_check_kills_the_fault(fault: Fault) -> None:
     cheap = (name for name in LAYER_CHECKS if name not in EXPENSIVE)
-    assert any(killed for _, killed in trials(fault, (*cheap, *EXPENSIVE))), "it survives"
+    assert any(killed for _, killed in try_checks(fault, (*cheap, *EXPENSIVE))), "it survives"
 
 
 def test_the_catalog_names_each_fault_once() -> None:
@@ -47,17 +48,17 @@ def test_a_fault_is_in_its_own_copy_alone() -> None:
 
 def test_what_the_faults_of_normalization_start_from_is_right() -> None:
     class Layer(nn.LayerNorm):
-        def rule(self, input: Tensor) -> object:
+        def rule(self, input: Tensor) -> Any:
             return _layer_norm(self, input)
 
     class Batch(nn.BatchNorm1d):
-        def rule(self, input: Tensor) -> object:
+        def rule(self, input: Tensor) -> Any:
             right = super().rule(input)
             return _batch_norm(self, input) if self.training and input.numel() else right
 
     for where, formula in (("nn.LayerNorm", Layer), ("nn.BatchNorm1d", Batch)):
         checks = ("values-float64", "values-float32", "accumulated", "gradcheck")
-        found = dict(trials(Fault("none", where, formula), checks))
+        found = dict(try_checks(Fault("none", where, formula), checks))
         assert checks == tuple(found), "other checks were made"
         assert not any(found.values()), where
 

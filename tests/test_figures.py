@@ -1,6 +1,7 @@
 """Figures draw what is in their tables, and leave matplotlib's settings as they were."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -13,7 +14,7 @@ def test_seaborn_draws_the_estimates_and_intervals_of_the_table():
     figure, axes = plt.subplots()
     sns.lineplot(as_samples(table, "low", "middle", "high"), x="x", y="sample", **OF_SAMPLES)
     (line,), (band,) = axes.lines, axes.collections
-    corners = band.get_paths()[0].vertices
+    corners = np.asarray(band.get_paths()[0].vertices)
     plt.close(figure)
     assert [1.0, 2.5] == line.get_ydata().tolist()
     assert {0.0, 4.0} == set(corners[corners[:, 0] == 1, 1])
@@ -23,7 +24,7 @@ def test_seaborn_draws_the_estimates_and_intervals_of_the_table():
 def test_the_style_is_restored_after_a_figure():
     before = dict(plt.rcParams)
     lines = pd.DataFrame(
-        {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "held": True}
+        {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "equivalent": True}
     )
     plt.close(figures.draw_differences(lines, 1.0, "test"))
     assert before == dict(plt.rcParams)

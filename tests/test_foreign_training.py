@@ -19,8 +19,8 @@ from reference.recipes import RECIPES
 
 def test_a_right_framework_never_parts() -> None:
     run = examples.train(examples.Shim)
-    assert (run.status, run.parted, run.steps) == (Status.PASSED, 0, 200), run
-    assert 0 < run.control < 1e-12
+    assert (run.status, run.diverged_at, run.steps) == (Status.PASSED, 0, 200), run
+    assert 0 < run.control_distance < 1e-12
     assert run.notes == ("0.weight is transposed: [2, 25]",)
 
 
@@ -98,7 +98,7 @@ def test_the_first_step_and_the_wrong_part_are_named(
     shim: type, step: int, part: str, words: str
 ) -> None:
     run = examples.train(shim)
-    assert (run.status, run.parted) == (Status.FAILED, step), run
+    assert (run.status, run.diverged_at) == (Status.FAILED, step), run
     assert run.cause is not None
     assert run.cause.tensor == part
     assert words in run.cause.reason
@@ -113,7 +113,7 @@ def test_another_convention_of_the_loss_is_a_note() -> None:
 
 def test_an_error_names_the_step() -> None:
     run = examples.train(Raises)
-    assert (run.status, run.parted) == (Status.ERROR, 3)
+    assert (run.status, run.diverged_at) == (Status.ERROR, 3)
     assert "not today" in str(run)
 
 
@@ -176,6 +176,6 @@ def test_a_wrong_optimizer_with_a_state_dict_of_its_own_is_named() -> None:
     faulty = replaced(minifw, "optim.SGD", ForeignSGD)
     framework = replace(MINIFW, nn=nn, optim=faulty.optim, train_step=faulty.train_step)
     run = recipe_lockstep(RECIPES["relu-mse"], framework, epochs=1)
-    assert (run.status, run.parted) == (Status.FAILED, 1), run
+    assert (run.status, run.diverged_at) == (Status.FAILED, 1), run
     assert run.cause is not None
     assert run.cause.tensor.startswith("optimizer")

@@ -126,4 +126,4 @@ def test_a_parameter_is_replaced_from_outside() -> None:
     layer.backward(grad_output)
     torch.testing.assert_close(layer.weight.grad, grad_output.t() @ x)
     with pytest.raises(TypeError, match=r"assign to weight\.data"):
-        layer.weight = new
+        layer.weight = new  # type: ignore[assignment]

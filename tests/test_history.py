@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench import compare, history
-from bench.runs.store import FILE, History
+from bench.runs.store import FILE, RunStore
 
 SHORT = ["--recipes", "relu-mse", "--seeds", "2", "--epochs", "2", "--rounds", "2", "--jobs", "1"]
 
@@ -45,7 +45,7 @@ def test_exports_every_number_to_the_last_digit(folder, tmp_path, capsys, table,
     arguments = ["--output-dir", str(folder), "--table", table, "--export", str(file)]
     assert history.main(arguments) == 0
     assert f"{rows} rows" in capsys.readouterr().out
-    with History(folder / FILE) as kept:
+    with RunStore(folder / FILE) as kept:
         expected = getattr(kept, table)()
     if ending == "csv":
         read = pd.read_csv(file, dtype={"stack": str})
@@ -57,7 +57,7 @@ def test_exports_every_number_to_the_last_digit(folder, tmp_path, capsys, table,
 
 
 def test_an_empty_history_is_listed_and_exported(tmp_path, capsys):
-    with History(tmp_path / FILE):
+    with RunStore(tmp_path / FILE):
         pass
     assert history.main(["--output-dir", str(tmp_path)]) == 0
     for table in history.TABLES:

@@ -7,10 +7,10 @@ import torch
 
 from reference.frameworks import MINIFW, PYTORCH
 from reference.recipes import RECIPES
-from reference.run import Run, data_generator, prepare
+from reference.run import RecipeRun, data_generator, prepare
 
 
-def weights(run: Run) -> dict[str, torch.Tensor]:
+def weights(run: RecipeRun) -> dict[str, torch.Tensor]:
     return {name: tensor.detach() for name, tensor in run.model.state_dict().items()}
 
 

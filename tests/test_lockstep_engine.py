@@ -75,20 +75,20 @@ def test_the_first_step_and_the_part_to_blame_are_named(wrong: Any) -> None:
     if part == "scheduler":
         recipe = replace(recipe, lr_lambda=lambda epoch: 0.5**epoch)
     run = lockstep(recipe, framework, epochs=3)
-    assert (run.status, run.parted) == (Status.FAILED, step), run
+    assert (run.status, run.diverged_at) == (Status.FAILED, step), run
     assert run.cause is not None
     assert run.cause.tensor == part
     assert run.cause.reason.startswith("looks like a fault")
     assert reason in run.cause.reason
-    assert f"parted at step {step}: {part}" in str(run)
+    assert f"diverged at step {step}: {part}" in str(run)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_minifw_never_parts_by_more_than_pytorch_from_itself(recipe: Any) -> None:
     for dtype in ("float32", "float64"):
         run = lockstep(recipe, epochs=2, dtype=dtype)
-        assert (run.status, run.parted) == (Status.PASSED, 0), run
-        assert 0 < run.control < 1e-3
+        assert (run.status, run.diverged_at) == (Status.PASSED, 0), run
+        assert 0 < run.control_distance < 1e-3
         assert run.steps == 2 * recipe.steps_an_epoch
 
 
@@ -97,7 +97,7 @@ def test_what_is_left_of_rounding_is_called_rounding(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("minifw.testing.training.ALLOWED", 0.0)
     monkeypatch.setattr("minifw.testing.training.FLOOR_ULP", 0.0)
     run: Lockstep = lockstep(RECIPES["dropout-bce"], epochs=2)
-    assert run.parted > 0
+    assert run.diverged_at > 0
     assert run.status == Status.PASSED
     assert "looks like rounding" in str(run)
 

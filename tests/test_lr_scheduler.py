@@ -108,5 +108,6 @@ def test_minifw_refuses_at_once_what_torch_fails_on_later(name, options, message
 def test_only_an_optimizer_of_the_framework_is_taken(framework, name):
     other = MINIFW if framework is PYTORCH else PYTORCH
     argument = {"LambdaLR": [[abs, abs]], "StepLR": [3]}.get(name, [])
+    assert isinstance(argument, list)
     with pytest.raises(TypeError, match="is not an Optimizer"):
         getattr(framework.optim.lr_scheduler, name)(make_optimizer(other), *argument)

@@ -325,6 +325,8 @@ def test_what_a_subclass_defines_last_runs() -> None:
     class Doubled(nn.Linear):
         """forward over a rule."""
 
+        again: nn.Module
+
         def forward(self, input: Tensor) -> Tensor:
             return self.again(input)
 

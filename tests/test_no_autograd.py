@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,7 @@ def anomaly() -> Iterator[None]:
         yield
 
 
-MODES = {
+MODES: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
     "by default": contextlib.nullcontext,
     "no_grad": torch.no_grad,
     "enable_grad": torch.enable_grad,
@@ -268,6 +268,7 @@ def test_results_enter_a_users_graph(mode: str) -> None:
     mine = torch.ones(3, requires_grad=True)
     (grad_input * mine).sum().backward()
     torch.testing.assert_close(mine.grad, grad_input.sum(0))
+    assert layer.weight.grad is not None
     held = torch.ones_like(layer.weight.data, requires_grad=True)
     (held * layer.weight.data * layer.weight.grad).sum().backward()
     torch.testing.assert_close(held.grad, layer.weight.data * layer.weight.grad)
@@ -306,6 +307,7 @@ def test_an_inference_tensor_and_a_call_in_inference_mode() -> None:
     for pair_ in (inside, outside):
         assert all(torch.equal(a, b) for a, b in zip(expected, pair_, strict=True))
     before = layer.weight.data.clone()
+    assert layer.weight.grad is not None
     optim.SGD(layer.parameters(), lr=0.1).step()
     torch.testing.assert_close(layer.weight.data, before - 0.1 * layer.weight.grad)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Generator
 
-from bench.equivalence.optimizers import make, parameters, take
+from bench.equivalence.optimizers import make, parameters, run_steps
 from minifw import nn, optim
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.optim_cases import OPTIMIZERS
@@ -19,7 +19,7 @@ def test_state_dicts_have_the_keys_of_torch():
         for framework in (PYTORCH, MINIFW):
             params = parameters(framework)
             optimizer = make(framework, name, params, options)
-            take(optimizer, params, range(5))
+            run_steps(optimizer, params, range(5))
             dicts.append(optimizer.state_dict())
         expected, actual = dicts
         assert actual["state"].keys() == expected["state"].keys()
@@ -36,12 +36,12 @@ def test_state_dicts_have_the_keys_of_torch():
 def test_a_loaded_state_is_a_copy_of_the_parameters_dtype():
     params = parameters(MINIFW)
     optimizer = optim.Adam(params)
-    take(optimizer, params, range(3))
+    run_steps(optimizer, params, range(3))
     halves = parameters(MINIFW, torch.float32)
     successor = optim.Adam(halves)
     successor.load_state_dict(optimizer.state_dict())
     before = optimizer.state[params[0]]["exp_avg"].clone()
-    take(successor, halves, range(3))
+    run_steps(successor, halves, range(3))
     assert successor.state[halves[0]]["exp_avg"].dtype == torch.float32
     assert torch.equal(optimizer.state[params[0]]["exp_avg"], before)
 

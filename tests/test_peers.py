@@ -15,7 +15,7 @@ import torch
 from bench import peers
 from bench.timing import peers as peer_timing
 from bench.timing.interleave import in_fresh_process
-from bench.timing.peers import AGAIN, TOLERANCE, Setting, import_seconds, measure, peer_memory
+from bench.timing.peers import REPEAT, TOLERANCE, Setting, import_seconds, measure, peer_memory
 from reference.jobs import Job, disk_job, stacked_disk_job, wide_job
 from reference.peers import PEERS, Array, Peer, Trainer
 from reference.stacked_peers import STACKED_PEERS
@@ -85,8 +85,8 @@ def _with_last_weight(change: Callable[[Array], Array], job: Job) -> Trainer:
     ("start", "reason"),
     [
         (_fail, "RuntimeError: no such device"),
-        (partial(_with_last_weight, lambda bias: bias + 1e-5), "they differ by 1.0e-05"),
-        (partial(_with_last_weight, lambda bias: bias * np.nan), "they differ by nan"),
+        (partial(_with_last_weight, lambda bias: bias + 1e-5), "differ from PyTorch's by 1.0e-05"),
+        (partial(_with_last_weight, lambda bias: bias * np.nan), "differ from PyTorch's by nan"),
         (partial(_with_last_weight, lambda bias: bias[:0]), "ValueError"),
     ],
     ids=["fails", "wrong", "nan", "missing"],
@@ -97,7 +97,7 @@ def test_a_wrong_peer_has_no_time(in_this_process, monkeypatch, tmp_path, capsys
     assert peers.main(arguments) == 1
     printed = json.loads(capsys.readouterr().out)
     assert not printed["verified"]
-    assert [row["peer"] for row in printed["table"]] == ["minifw", "numpy", "pytorch", AGAIN]
+    assert [row["peer"] for row in printed["table"]] == ["minifw", "numpy", "pytorch", REPEAT]
     (note,) = (note for note in printed["notes"] if note.startswith("Wrong: jax"))
     assert reason in note
 
@@ -134,7 +134,7 @@ def test_prints_every_table_and_writes_every_file(in_this_process, tmp_path, cap
             ("stack", 1, of_stack),
             ("wide", 1, ["minifw"]),
         )
-        for peer in (*own, "pytorch", AGAIN)
+        for peer in (*own, "pytorch", REPEAT)
     ]
     assert (table[["us", "us_q1", "speed", "speed_low", "cores"]] > 0).all(axis=None)
     assert (table["us_q1"] <= table["us"]).all()
@@ -143,7 +143,7 @@ def test_prints_every_table_and_writes_every_file(in_this_process, tmp_path, cap
     assert (table["speed"] <= table["speed_high"]).all()
     text = (folder / "peers.md").read_text(encoding="utf-8")
     for shown in (
-        "network: time of pytorch / minifw",
+        "network: speed-up over pytorch",
         "noise floor",
         "2-25-25-25-1",
         "width 8",
@@ -205,8 +205,8 @@ def test_a_setting_is_timed_once_a_round(in_this_process):
     setting = Setting("network", 1, ("numpy",), partial(disk_job, 0), threads=1, epochs=1)
     measured = measure(setting, rounds=3)
     assert measured.failures == {}
-    assert measured.turns.groupby("peer")["round"].apply(list).to_dict() == {
-        name: [0, 1, 2] for name in ("numpy", "pytorch", AGAIN)
+    assert measured.trials.groupby("peer")["round"].apply(list).to_dict() == {
+        name: [0, 1, 2] for name in ("numpy", "pytorch", REPEAT)
     }
 
 

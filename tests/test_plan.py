@@ -3,8 +3,10 @@
 import copy
 import gc
 import weakref
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +41,7 @@ LOSSES = {
     "weighted": lambda: nn.BCEWithLogitsLoss(torch.tensor([2.0, 3.0])),
     "probabilities": nn.CrossEntropyLoss,
 }
-OF_CLASSES = {
+OF_CLASSES: dict[str, Callable[..., nn.Module]] = {
     "cross-entropy": nn.CrossEntropyLoss,
     "weighted": lambda: nn.CrossEntropyLoss(torch.tensor([2.0, 3.0])),
     "smoothed": partial(nn.CrossEntropyLoss, label_smoothing=0.1),
@@ -160,7 +162,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_plan_gives_way_when_the_model_changes(change):
-    seen = []
+    seen: list[Any] = []
     for context in (nullcontext, disabled):
         with context():
             model, criterion = model_of("dropout"), nn.MSELoss()
@@ -230,7 +232,7 @@ def test_checks_of_values_are_made_in_every_step():
 
 @pytest.mark.parametrize("name", ["relu", "dropout", "all dropped", "batch norm"])
 def test_a_step_in_which_a_value_is_another_one_goes_by_the_rules(name):
-    seen = []
+    seen: list[Any] = []
     for context in (nullcontext, disabled):
         with context():
             seen.append([])

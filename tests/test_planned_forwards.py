@@ -2,6 +2,7 @@
 
 import functools
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from minifw.plans.composition import only_calls_modules
 
 class Held(nn.Module):
     """What the modules below hold."""
+
+    layers: Any
 
     def __init__(self):
         generator = Generator().manual_seed(0)

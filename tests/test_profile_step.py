@@ -26,8 +26,8 @@ def test_calls_from_python_are_recorded_and_can_be_made_again():
 
     calls = record_calls(function)
     assert [call.name for call in calls] == ["aten::t", "aten::mm", "aten::relu"]
-    assert torch.equal(calls[2].again(), out[0])
-    assert torch.equal(torch.relu(calls[1].again()), out[0])
+    assert torch.equal(calls[2].repeat(), out[0])
+    assert torch.equal(torch.relu(calls[1].repeat()), out[0])
 
 
 def test_operations_of_a_backward_pass_are_recorded():
@@ -46,7 +46,7 @@ def test_a_step_that_is_recorded_is_the_step():
     for record in (lambda step: step(), record_calls):
         step = profile_step._step("relu-mse", "minifw")
         record(step)
-        losses.append(step().item())
+        losses.append(torch.as_tensor(step()).item())
     assert losses[0] == losses[1]
 
 

@@ -102,7 +102,9 @@ def test_a_command_is_one_that_would_be_accepted(command, monkeypatch):
     if tool == "python":
         assert _is_accepted(arguments[0], arguments[1:], monkeypatch)
     elif tool == "pip":
-        extra = re.fullmatch(r"\.(?:\[(\w+)\])?", arguments[-1])[1]
+        asked = re.fullmatch(r"\.(?:\[(\w+)\])?", arguments[-1])
+        assert asked
+        extra = asked[1]
         assert arguments[:-1] == ["install", "-q", "-c", "constraints.txt", "-e"]
         assert extra is None or extra in PROJECT["optional-dependencies"]
     elif tool == "pytest":

@@ -12,14 +12,14 @@ import pytest
 from made_results import RECIPES, write_results
 
 from bench import figures, report
-from bench.page.parts import PARTS
+from bench.page.parts import PAGE_PARTS
 from bench.page.summary import summary
 from bench.page.tables import number, p_value, points, size, table
 from bench.runs.regions import average_regions, load_regions, save_regions
 from bench.runs.sweep import Task
 
 HTML, SVG = "{http://www.w3.org/1999/xhtml}", "{http://www.w3.org/2000/svg}"
-FILES = sorted({part.file for part in PARTS if part.file})
+FILES = sorted({part.file for part in PAGE_PARTS if part.file})
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def text_of(element):
 
 def test_every_part_is_shown_in_its_order(page):
     shown = [section.get("id") for section in page.iter(f"{HTML}section")]
-    assert shown == ["summary", *(part.name for part in PARTS), "provenance"]
+    assert shown == ["summary", *(part.name for part in PAGE_PARTS), "provenance"]
     assert "Not in this folder" not in text_of(page)
-    assert "Not known" not in text_of(page)
+    assert "Unknown" not in text_of(page)
 
 
 def test_the_pictures_of_every_recipe_are_there(page):
@@ -123,7 +123,7 @@ def test_a_part_without_its_file_is_one_line_that_names_the_command(copied, name
     (copied / name).unlink()
     report.write_report(copied)
     found = sections(copied)
-    for part in PARTS:
+    for part in PAGE_PARTS:
         line = f"Not in this folder: {part.file}. It is made by {part.command}."
         assert (line in text_of(found[part.name])) == (part.file == name)
 
@@ -134,8 +134,8 @@ def test_a_folder_of_one_file_is_enough(copied):
             path.unlink()
     report.write_report(copied)
     found = sections(copied)
-    assert text_of(found["summary"]).count("Not known") == 3
-    assert "does not say where it was made" in text_of(found["summary"])
+    assert text_of(found["summary"]).count("Unknown") == 3
+    assert "The provenance is unknown" in text_of(found["summary"])
     assert "comparison.json" in text_of(found["provenance"])
     assert list(found["curves"].iter(f"{SVG}svg"))
 
@@ -223,7 +223,7 @@ def edited(path, column, value, where=0):
 )
 def test_the_summary_says_what_the_files_say(copied, name, column, value, answers):
     edited(copied / name, column, value)
-    shown = {part.name: part.show(copied) for part in PARTS if part.file}
+    shown = {part.name: part.show(copied) for part in PAGE_PARTS if part.file}
     given = [f"{answer.verdict} {answer.answer}" for answer in summary(shown)]
     for said, expected in zip(given, answers, strict=True):
         assert said.startswith(expected)
@@ -303,7 +303,7 @@ def test_the_trained_models_are_averaged_whenever_each_stopped(tmp_path):
 
 def test_a_picture_is_the_same_from_run_to_run_and_in_the_colors_of_the_theme():
     lines = pd.DataFrame(
-        {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "held": True}
+        {"label": ["a"], "value": [0.1], "low": [0.0], "high": [0.2], "equivalent": True}
     )
     one, other = (figures.as_svg(figures.draw_differences(lines, 1.0, "test")) for _ in range(2))
     assert one == other

@@ -76,7 +76,7 @@ def visit(browser, address):
         page = browser.new_page(viewport=size, color_scheme=scheme, **settings)
         page.on("console", lambda message: wrong.append(message.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: request.url == address or wrong.append(request.url[:80]))
+        page.on("request", lambda request: wrong.extend({request.url} - {address}))
         page.goto(address)
         opened.append(page)
         return page

@@ -24,7 +24,7 @@ SMALL = Network(width=6, depth=2, batch=5)
 @pytest.fixture
 def three_sizes(monkeypatch):
     monkeypatch.setattr(scaling, "DOUBLINGS", 2)
-    monkeypatch.setattr(scaling_timing, "TURN", 1e-9)
+    monkeypatch.setattr(scaling_timing, "TRIAL_SECONDS", 1e-9)
     monkeypatch.setattr(scaling, "matrix_product_peak", lambda: 1e11)
 
 
@@ -68,7 +68,7 @@ def test_frameworks_agree_and_a_fault_is_named():
 
 
 def test_a_measured_network_has_times_memory_and_arithmetic(monkeypatch):
-    monkeypatch.setattr(scaling_timing, "TURN", 1e-9)
+    monkeypatch.setattr(scaling_timing, "TRIAL_SECONDS", 1e-9)
     row = measure(SMALL, rounds=2)
     assert set(row) == set(scaling_timing.MEASURED)
     assert row["rounds"] == 2

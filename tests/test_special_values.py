@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -231,7 +232,7 @@ def test_implicit_softmax_dimension_warns_as_torch() -> None:
         for name in ("Softmax", "LogSoftmax"):
             input = torch.arange(math.prod(shape)).view(shape).float()
             with pytest.warns(UserWarning, match="Implicit dimension choice"):
-                assert_same(lambda nn, name=name: getattr(nn, name)(), input)
+                assert_same(methodcaller(name), input)
 
 
 R, X = torch.rand(3, 2), torch.ones(3, 4)
@@ -281,10 +282,10 @@ for _name in ("NLLLoss", "CrossEntropyLoss"):
         ("places batch", torch.ones(3, 4, 2), torch.zeros(2, 2, dtype=torch.long)),
         ("unbatched two", X[0], torch.tensor([0, 1])),
     ):
-        ERRORS[f"{_name} {_what}"] = (lambda nn, n=_name: getattr(nn, n)(), (_input, _target))
+        ERRORS[f"{_name} {_what}"] = (methodcaller(_name), (_input, _target))
     for _what, _weight in (("shape", torch.ones(3)), ("dtype", torch.ones(4).double())):
         ERRORS[f"{_name} weight {_what}"] = (
-            lambda nn, n=_name, w=_weight: getattr(nn, n)(w),
+            methodcaller(_name, _weight),
             (X, torch.tensor([0, 1, 2])),
         )
 

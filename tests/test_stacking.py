@@ -136,7 +136,7 @@ LAYERS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "Activation": (lambda: nn.Activation(torch.sin, torch.cos), (5, 4)),
     "Dropout that drops nothing": (lambda: nn.Dropout(0.0), (5, 4)),
     **{
-        name: (lambda name=name: getattr(nn, name)(), (5, 4))
+        name: (getattr(nn, name), (5, 4))
         for name in ("ReLU", "LeakyReLU", "ELU", "SiLU", "Softplus", "Sigmoid", "Identity")
     },
 }

@@ -17,7 +17,7 @@ import pytest
 
 from bench import compare
 from bench.runs import store, sweep
-from bench.runs.store import FILE, History, HistoryError
+from bench.runs.store import FILE, RunStore, StoreError
 from bench.runs.sweep import GRID, Finished, Part, Settings, Trained, environment
 
 ROOT = Path(__file__).parents[1]
@@ -43,9 +43,9 @@ STACK = Part("relu-mse", "minifw", (0, 1, 2))
 
 def test_a_run_is_found_as_it_was(tmp_path):
     part = trained(STACK)
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         history.add(part, SETTINGS)
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         found = history.find([STACK, Part("relu-mse", "minifw", (0,))], SETTINGS, HERE)
     assert list(found) == [STACK], "a run of a stack is none of a lone one"
     for here, there in zip(found[STACK], part.runs, strict=True):
@@ -68,7 +68,7 @@ def test_a_run_is_found_as_it_was(tmp_path):
     ids=str,
 )
 def test_a_run_with_other_settings_is_not_taken(tmp_path, change):
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         history.add(trained(STACK), SETTINGS)
         assert not history.find([STACK], replace(SETTINGS, **change), HERE)
         assert history.find([STACK], SETTINGS, HERE)
@@ -76,7 +76,7 @@ def test_a_run_with_other_settings_is_not_taken(tmp_path, change):
 
 @pytest.mark.parametrize("name", ["torch", "numpy", "sources"])
 def test_a_run_of_other_versions_is_not_taken(tmp_path, monkeypatch, name):
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         history.add(trained(STACK), SETTINGS)
         assert history.find([STACK], SETTINGS, HERE)
         changed = environment() | {name: "another"}
@@ -87,7 +87,7 @@ def test_a_run_of_other_versions_is_not_taken(tmp_path, monkeypatch, name):
 def test_a_run_of_another_machine_is_taken_only_where_it_is_asked_for(tmp_path):
     part = trained(STACK)
     other = replace(part, environment=part.environment | {"processor": "another"})
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         history.add(other, SETTINGS)
         assert not history.find([STACK], SETTINGS, HERE)
         assert history.find([STACK], SETTINGS, [*HERE, "another"])
@@ -117,7 +117,7 @@ def test_the_sources_of_a_run_are_told_from_changed_ones(tmp_path, monkeypatch):
 
 
 def test_a_stack_is_taken_whole_or_not_at_all(tmp_path):
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         history.add(trained(STACK), SETTINGS)
         with sqlite3.connect(tmp_path / FILE) as connection:
             connection.execute("DELETE FROM runs WHERE seed = 1")
@@ -127,7 +127,7 @@ def test_a_stack_is_taken_whole_or_not_at_all(tmp_path):
 
 def test_runs_of_another_stack_are_runs_of_their_own(tmp_path):
     pair = Part("relu-mse", "minifw", (0, 1))
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         history.add(trained(STACK, 0.8), SETTINGS)
         history.add(trained(pair, 0.9), SETTINGS)
         found = history.find([STACK, pair], SETTINGS, HERE)
@@ -138,14 +138,14 @@ def test_runs_of_another_stack_are_runs_of_their_own(tmp_path):
 def test_a_part_that_is_not_kept_whole_is_not_kept(tmp_path, monkeypatch):
     part = trained(STACK)
     broken = [*part.runs[:2], replace(part.runs[2], train_accuracy=None)]
-    with History(tmp_path / FILE) as history:
-        with pytest.raises(HistoryError, match="NOT NULL"):
+    with RunStore(tmp_path / FILE) as history:
+        with pytest.raises(StoreError, match="NOT NULL"):
             history.add(replace(part, runs=broken), SETTINGS)
         assert history.runs().empty
 
 
 def test_a_run_done_anew_takes_the_place_of_the_earlier(tmp_path):
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         for accuracy in (0.8, 0.9):
             history.add(trained(STACK, accuracy), SETTINGS)
         assert history.runs()["train_accuracy"].tolist() == [0.9] * 3
@@ -158,14 +158,14 @@ def foreign(path):
 
 
 def older(path):
-    History(path).__exit__()
+    RunStore(path).__exit__()
     connection = sqlite3.connect(path)
     connection.execute("ALTER TABLE runs DROP COLUMN region_epochs")
     connection.close()
 
 
 def damaged(path):
-    with History(path) as history:
+    with RunStore(path) as history:
         history.add(trained(STACK), SETTINGS)
     content = bytearray(path.read_bytes())
     content[5000:9000] = bytes(4000)
@@ -198,14 +198,14 @@ def test_a_file_that_cannot_be_used_is_refused_and_never_lost(
     assert re.search(reason, message)
     assert path.read_bytes() == before
 
-    with History(path, fresh=True) as history:
+    with RunStore(path, fresh=True) as history:
         assert history.runs().empty
         assert history.put_aside.read_bytes() == before
 
 
 def test_a_usable_file_is_not_put_aside(tmp_path):
     for _ in range(2):
-        with History(tmp_path / FILE, fresh=True) as history:
+        with RunStore(tmp_path / FILE, fresh=True) as history:
             assert history.put_aside is None
             history.add(trained(STACK), SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
@@ -215,7 +215,7 @@ def test_timings_are_added_with_their_conditions(tmp_path):
     timings = pd.DataFrame(
         {"recipe": "relu-mse", "part": "epoch", "round": [0, 0], "side": ["minifw", "pytorch"]}
     ).assign(seconds=[0.001, 0.002])
-    with History(tmp_path / FILE) as history:
+    with RunStore(tmp_path / FILE) as history:
         for _ in range(2):
             history.add_timings(timings, SETTINGS)
         kept = history.timings()
@@ -286,7 +286,7 @@ def test_a_killed_sweep_keeps_what_it_has_done_and_ends_with_the_same_table(tmp_
 
     capsys.readouterr()
     assert compare.main([*SWEEP, "--jobs", "1", "--output-dir", str(folder)]) in (0, 1)
-    assert f"Taken from history: {len(rows)} of 32 runs" in capsys.readouterr().out
+    assert f"Read from the store: {len(rows)} of 32 runs" in capsys.readouterr().out
     assert rows < kept(folder)
     pd.testing.assert_frame_equal(accuracies(folder), accuracies(whole), check_exact=True)
     for name in ("learning_curves.csv", "decision_regions.npz"):

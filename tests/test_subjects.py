@@ -364,10 +364,10 @@ def test_a_loss_may_follow_another_convention_both_ways(
 
 def test_an_explicit_reduction_has_to_hold() -> None:
     total = mse(lambda e: e.square().sum(), lambda e: 2 * e)
-    more = {"arguments": (), "reference_options": {"reduction": "mean"}}
-    assert status(compared(total, torch.nn.MSELoss, "4,3", "4,3", **more)) == Status.FAILED
-    more["reference_options"] = {"reduction": "sum"}
-    assert status(compared(total, torch.nn.MSELoss, "4,3", "4,3", **more)) == Status.PASSED
+    for reduction, expected in {"mean": Status.FAILED, "sum": Status.PASSED}.items():
+        options = {"reduction": reduction}
+        comparison = compared(total, torch.nn.MSELoss, "4,3", "4,3", reference_options=options)
+        assert status(comparison) == expected
 
 
 def test_the_convention_is_told() -> None:
@@ -422,8 +422,9 @@ def test_a_pair_takes_the_parameters_of_a_module_or_plain_inputs() -> None:
 def test_the_partner_of_a_function_is_found_and_settings_are_given() -> None:
     plain = compared(affine_forward, torch.nn.Linear, "4,5", reference_arguments=(5, 3))
     assert status(plain) == Status.PASSED
-    more = {"call": (({"factor": 3.0},), {}), "backward": scaled_backward}
-    assert status(compared(scaled, lambda x: 3 * x, "4,5", **more)) == Status.PASSED
+    call: tuple[Any, Any] = (({"factor": 3.0},), {})
+    named = compared(scaled, lambda x: 3 * x, "4,5", call=call, backward=scaled_backward)
+    assert status(named) == Status.PASSED
 
 
 @pytest.mark.parametrize(

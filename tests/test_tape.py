@@ -201,9 +201,9 @@ def test_an_ignored_input_of_a_composed_module() -> None:
 
 def test_several_outputs_at_the_end_of_a_sequential() -> None:
     ours, twin = twins(outputs_of_every_depth)
-    ours, twin = nn.Sequential(nn.Tanh(), ours), torch.nn.Sequential(torch.nn.Tanh(), twin)
+    after, twin_after = nn.Sequential(nn.Tanh(), ours), torch.nn.Sequential(torch.nn.Tanh(), twin)
     x = (draw(1, 4, 3),)
-    assert_same(gradients(twin, x), gradients(ours, x))
+    assert_same(gradients(twin_after, x), gradients(after, x))
 
 
 @pytest.mark.parametrize("make", [nn.Linear, lambda *_, **o: Model(diamonds), nn.Sequential])
@@ -284,10 +284,10 @@ def test_a_chain_through_a_module_that_ignores_its_input() -> None:
 
     ours, twin = twins(constant)
     first = nn.Linear(3, 3, dtype=torch.float64)
-    ours = nn.Sequential(first, nn.Tanh(), ours)
-    twin = torch.nn.Sequential(torch.nn.Linear(3, 3).double(), torch.nn.Tanh(), twin)
+    after = nn.Sequential(first, nn.Tanh(), ours)
+    twin_after = torch.nn.Sequential(torch.nn.Linear(3, 3).double(), torch.nn.Tanh(), twin)
     x = (draw(1, 4, 3),)
-    assert_same(gradients(twin, x), gradients(ours, x))
+    assert_same(gradients(twin_after, x), gradients(after, x))
 
 
 def test_a_loss_inside_a_forward() -> None:

@@ -1,4 +1,4 @@
-"""Timing: turns in a random order, honest intervals, and no speed of what is wrong."""
+"""Timing: trials in a random order, honest intervals, and no speed of what is wrong."""
 
 import sys
 from collections import Counter
@@ -16,14 +16,20 @@ from bench.runs.sweep import Settings
 from bench.timing import recipes as speed
 from bench.timing.interleave import (
     COMPARED,
-    again,
     compare_sides,
     interleave,
     median_interval,
+    repeat_name,
     threads,
 )
 from bench.timing.memory import peak_memory
-from bench.timing.recipes import PARTS, readable_speed, step_memory, summarize_speed, time_recipe
+from bench.timing.recipes import (
+    TIMED_PARTS,
+    format_speed,
+    step_memory,
+    summarize_speed,
+    time_recipe,
+)
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
 from reference.recipes import RECIPES
 from reference.run import prepare
@@ -40,7 +46,7 @@ def drawn(seed: int, factor: float, noise: float = 0.1) -> pd.DataFrame:
         {
             side: drift * generator.lognormal(0, noise, ROUNDS) * scale
             for name, scale in (("minifw", 1.0), ("pytorch", factor))
-            for side in (name, again(name))
+            for side in (name, repeat_name(name))
         }
     )
 
@@ -89,7 +95,7 @@ def test_a_difference_of_a_side_from_itself_is_claimed_at_most_twice_in_fifty():
 def test_a_difference_within_the_noise_floor_is_not_claimed():
     rounds = drawn(0, factor=1.2, noise=0.01)
     assert compare_sides(rounds)["claim"] == "minifw faster"
-    noisy = compare_sides(rounds.assign(**{again("pytorch"): 1.5 * rounds["pytorch"]}))
+    noisy = compare_sides(rounds.assign(**{repeat_name("pytorch"): 1.5 * rounds["pytorch"]}))
     assert noisy["ratio_low"] > 1
     assert (noisy["noise"], noisy["claim"]) == (pytest.approx(1.5), "no difference shown")
 
@@ -114,21 +120,19 @@ def test_the_comparison_is_of_medians_and_of_ratios_within_a_round():
 def test_a_recipe_is_timed_on_every_side_in_every_part():
     rows = time_recipe(RELU_MSE, 2, Settings())
     assert (rows["seconds"] > 0).all()
-    sides = [side for name in FRAMEWORKS for side in (name, again(name))]
+    sides = [side for name in FRAMEWORKS for side in (name, repeat_name(name))]
     counted = rows.groupby(["recipe", "part", "round", "side"]).size()
     assert (counted == 1).all()
-    assert len(counted) == len(PARTS) * 2 * len(sides)
+    assert len(counted) == len(TIMED_PARTS) * 2 * len(sides)
     assert set(rows["side"]) == set(sides)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS.values(), ids=FRAMEWORKS)
 def test_the_steps_whose_parts_are_timed_are_steps(framework, monkeypatch):
-    """After a turn, the weights are those of training."""
-    runs = []
-    monkeypatch.setattr(
-        speed, "prepare", lambda *args, **options: runs.append(prepare(*args, **options)) or runs[0]
-    )
-    speed._turn(RELU_MSE, framework, Settings())
+    """After a trial, the weights are those of training."""
+    run = prepare(RELU_MSE, framework, seed=0)
+    monkeypatch.setattr(speed, "prepare", lambda *args, **options: run)
+    speed._trial(RELU_MSE, framework, Settings())
     plain = prepare(RELU_MSE, framework, seed=0)
     plain.fit(epochs=1 + speed.EPOCHS, measure=False)
     order = plain.batch_order.get_state()
@@ -136,7 +140,7 @@ def test_the_steps_whose_parts_are_timed_are_steps(framework, monkeypatch):
         plain.batch_order.set_state(order)
         plain.fit(epochs=1, measure=False)
     for expected, actual in zip(
-        plain.model.state_dict().values(), runs[0].model.state_dict().values(), strict=True
+        plain.model.state_dict().values(), run.model.state_dict().values(), strict=True
     ):
         assert torch.equal(expected, actual)
 
@@ -162,7 +166,7 @@ def test_there_is_no_speed_of_a_framework_that_is_wrong(name, dtype):
     hurt = replace(MINIFW, nn=wrong.nn, optim=wrong.optim)
     rows = time_recipe(RELU_MSE, 2, Settings(), (hurt, PYTORCH))
     assert rows["seconds"].isna().all()
-    assert list(rows["part"]) == list(PARTS)
+    assert list(rows["part"]) == list(TIMED_PARTS)
     right = time_recipe(RECIPES["xavier-tanh"], 1, Settings())
     table = summarize_speed(pd.concat([rows, right]), step_memory(RELU_MSE, Settings()))
     own = table[table["recipe"] == "relu-mse"]
@@ -170,7 +174,7 @@ def test_there_is_no_speed_of_a_framework_that_is_wrong(name, dtype):
     assert own["claim"].str.match(expected).all()
     assert own.drop(columns=["recipe", "part", "claim"]).isna().all(axis=None)
     assert table[table["recipe"] == "xavier-tanh"]["ratio"].notna().all()
-    shown = readable_speed(own)
+    shown = format_speed(own)
     assert (shown.drop(columns=["recipe", "part", "claim"]) == "").all(axis=None)
 
 
@@ -181,9 +185,9 @@ def test_the_summary_of_a_file_is_that_of_the_rows(tmp_path):
     pd.testing.assert_frame_equal(
         table, summarize_speed(pd.read_csv(tmp_path / "timings.csv"), memory)
     )
-    assert list(table["part"]) == list(PARTS)
-    assert list(table["minifw_bytes"].notna()) == [part == "step" for part in PARTS]
-    shown = readable_speed(table)
+    assert list(table["part"]) == list(TIMED_PARTS)
+    assert list(table["minifw_bytes"].notna()) == [part == "step" for part in TIMED_PARTS]
+    shown = format_speed(table)
     assert shown["minifw (quartiles)"].str.fullmatch(r"[\d.,]+ (ms|µs) \([\d.,]+-[\d.,]+\)").all()
 
 

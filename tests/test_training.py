@@ -61,7 +61,8 @@ class Modes(nn.Module):
     """Notes the mode and whether its calls are recorded."""
 
     def __init__(self) -> None:
-        self.linear, self.seen = nn.Linear(2, 1), []
+        self.linear = nn.Linear(2, 1)
+        self.seen: list[Any] = []
 
     def forward(self, x: Tensor) -> Any:
         self.seen.append(self.training)
@@ -161,13 +162,13 @@ def test_a_plateau_is_given_the_column_that_it_monitors(framework: Any) -> None:
 
 def test_the_history_is_a_list_and_a_frame() -> None:
     history = train(network(nn), metrics={"accuracy": minifw.accuracy(0.5)})
+    frame = history.to_frame()
     assert isinstance(history, list)
     columns = ["loss", "train_accuracy", "validation_loss", "validation_accuracy"]
     assert ["epoch", "seconds", *columns] == list(history[0])
     assert ["epoch", "seconds", "loss"] == list(train(network(nn), validation_data=None)[0])
     assert all(row["seconds"] > 0 for row in history)
     assert [1, 2, 3, 4, 5] == [row["epoch"] for row in history]
-    frame = history.to_frame()
     assert isinstance(frame, pd.DataFrame)
     assert (5, 6) == frame.shape
     assert history == frame.to_dict("records")
@@ -188,7 +189,9 @@ class Script(Callback):
     """Puts a value of its own into the history, and notes the weights of each epoch."""
 
     def __init__(self, values: list[float]) -> None:
-        self.values, self.weights, self.calls = values, [], []
+        self.values = values
+        self.weights: list[Any] = []
+        self.calls: list[Any] = []
 
     def on_train_begin(self, run: Run) -> None:
         self.calls.append("begin")

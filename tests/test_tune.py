@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -53,10 +54,10 @@ def test_no_fold_is_trained_on_and_no_test_point_is_looked_at(monkeypatch):
         seen.append(data)
         return prepare(*arguments, data=data, **options)
 
-    prepare = tune.prepare
+    prepare: Any = tune.prepare
     monkeypatch.setattr(tune, "prepare", spy)
     for fold in range(5):
-        tune._do(tune.Task("early-stopping", (0.1, 0.0, 0.0), fold), 5, 0, 1, "minifw")
+        tune._do(tune.FoldTask("early-stopping", (0.1, 0.0, 0.0), fold), 5, 0, 1, "minifw")
     train, test, validation = RECIPES["early-stopping"].data(tune.data_generator(0))
 
     def rows(points):

@@ -1,4 +1,4 @@
-"""What comes of the runs of bench/initialization.py: tables and conclusions."""
+"""Tables and conclusions from the runs of bench/initialization.py."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pandas as pd
 import scipy.stats
 
 from bench.accuracy import statistics
-from bench.accuracy.tables import readable_interval
+from bench.accuracy.tables import format_interval
 
 __all__ = [
     "AGAINST",
@@ -24,9 +24,9 @@ __all__ = [
     "contrasts",
     "curves",
     "differences",
+    "format_cells",
+    "format_contrasts",
     "in_order",
-    "readable_cells",
-    "readable_contrasts",
 ]
 
 CELL = ["variant", "initialization", "framework"]
@@ -34,10 +34,12 @@ PLAIN = "plain"
 START, AGAINST = "xavier", "default"
 OURS, THEIRS = "minifw", "pytorch"
 Cell = tuple[str, str, str]
-Rows = dict[tuple[str, str, int], "pd.Series[Any]"]  # by contrast, where it is taken, and epoch
+Rows = dict[
+    tuple[str, str, int], "pd.Series[Any]"
+]  # by contrast, the cell it holds fixed, and epoch
 
-# Report 001's test accuracies by initialization: with Xavier's its own framework, with the default
-# PyTorch. Means of as many runs.
+# Report 001's test accuracies by initialization: of its own framework with Xavier's, of PyTorch
+# with the default. Means of REPORTED_RUNS runs.
 REPORTED = {
     START: {10: 0.853, 50: 0.956, 200: 0.969},
     AGAINST: {10: 0.731, 50: 0.964, 200: 0.978},
@@ -48,7 +50,7 @@ AS_REPORTED = f"{OURS} {START} - {THEIRS} {AGAINST}"
 
 
 def differences() -> dict[tuple[str, str], tuple[list[Cell], list[Cell]]]:
-    """By name and where it is taken: the cells that are added and those that are subtracted."""
+    """By contrast and the cell it holds fixed: the cells added and the cells subtracted."""
     here = {(start, side): (PLAIN, start, side) for start in REPORTED for side in (OURS, THEIRS)}
     ours, theirs = here[START, OURS], here[AGAINST, THEIRS]
     return {
@@ -71,7 +73,7 @@ def in_order(runs: pd.DataFrame, order: list[tuple[str, str]]) -> pd.DataFrame:
 
 
 def _measured(runs: pd.DataFrame) -> list[int]:
-    """The report's epochs, as far as the runs go; the last one if they do not come to the first."""
+    """The report's epochs that the runs reach; the last epoch if they reach none."""
     last = int(runs["epoch"].max())
     return [epoch for epoch in REPORTED[START] if epoch <= last] or [last]
 
@@ -94,13 +96,13 @@ def cells(runs: pd.DataFrame) -> pd.DataFrame:
                 REPORTED_RUNS,
             )
             for cell, group in _groups(measured, [*CELL, "epoch"])
-            for part in statistics.PARTS
+            for part in statistics.SPLITS
         ]
     )
 
 
 def _groups(runs: pd.DataFrame, columns: list[str]) -> Any:
-    """Groups in the order in which they come."""
+    """Groups in order of appearance."""
     return runs.groupby(columns, sort=False)
 
 
@@ -113,10 +115,10 @@ def contrasts(runs: pd.DataFrame, margin: float = statistics.MARGIN) -> pd.DataF
     """One row a contrast, epoch and part, paired by seed.
 
     Returns:
-        Columns contrast, at (the initialization, framework or variant at which it is taken; a
-        variant is on minifw), epoch, part; :func:`bench.accuracy.statistics.difference_statistics`;
-        prediction_low and prediction_high, where a mean of as many pairs as the report's falls 95
-        times in 100; report, its own difference, and report_vs_prediction.
+        Columns contrast, at (the initialization, framework or variant held fixed; a variant is on
+        minifw), epoch, part; :func:`bench.accuracy.statistics.difference_statistics`;
+        prediction_low and prediction_high, the 95 % prediction interval of a mean of as many
+        pairs as the report's; report, the report's difference, and report_vs_prediction.
     """
     variants = [variant for variant in runs["variant"].unique() if variant != PLAIN]
     named = (
@@ -131,11 +133,11 @@ def contrasts(runs: pd.DataFrame, margin: float = statistics.MARGIN) -> pd.DataF
             for variant in variants
         }
     )
-    paired = {part: _paired(runs, part) for part in statistics.PARTS}
+    paired = {part: _paired(runs, part) for part in statistics.SPLITS}
     rows = []
     for (name, at), (added, subtracted) in named.items():
         for epoch in _measured(runs):
-            for part in statistics.PARTS:
+            for part in statistics.SPLITS:
                 by_cell = paired[part].loc[epoch]
                 values = statistics.points(
                     by_cell[added].sum(axis="columns") - by_cell[subtracted].sum(axis="columns")
@@ -155,12 +157,12 @@ def contrasts(runs: pd.DataFrame, margin: float = statistics.MARGIN) -> pd.DataF
 
 
 def curves(runs: pd.DataFrame) -> pd.DataFrame:
-    """What the picture shows: one row an epoch of a curve.
+    """The curves of the picture: one row an epoch of a curve.
 
     Returns:
-        Columns quantity ("test accuracy", a share, or the name of a contrast, in points), at
-        (initialization and framework, or the one at which the contrast is taken), epoch, seeds;
-        mean; low and high, its 95 % interval by Student's t, at each epoch by itself.
+        Columns quantity ("test accuracy", a share, or the name of a contrast, in percentage
+        points), at (initialization and framework, or the one held fixed), epoch, seeds; mean; low
+        and high, its pointwise 95 % interval by Student's t.
     """
     paired = _paired(runs, "test")
     series = {
@@ -185,95 +187,96 @@ def curves(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[columns]
 
 
-def readable_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracies for people: a row a cell, a column an epoch, in percent."""
+def format_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    """Human-readable test accuracies in percent: a row a cell, a column an epoch."""
     rows = []
     for cell, group in _groups(cells[cells["part"] == "test"], CELL):
         row = dict(zip(CELL, cell, strict=True)) | {"seeds": group["seeds"].iloc[0]}
         for _, at in group.iterrows():
-            row[f"epoch {at['epoch']}: test %"] = readable_interval(at, ".1f", scale=100)
+            row[f"epoch {at['epoch']}: test %"] = format_interval(at, ".1f", scale=100)
             figure = "" if pd.isna(at["report"]) else f"{100 * at['report']:.1f}"
             row[f"report's {at['epoch']}"] = f"{figure} {at['report_vs_prediction']}".strip()
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def readable_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """Differences of test accuracy for people, in points: a row a contrast."""
+def format_contrasts(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Human-readable differences of test accuracy in percentage points: a row a contrast."""
     rows = []
     for (name, at), group in _groups(contrasts[contrasts["part"] == "test"], ["contrast", "at"]):
-        row = {"difference, points": name, "at": at}
-        for _, of in group.iterrows():
-            row[f"epoch {of['epoch']}"] = _interval(of)
-            row[f"verdict {of['epoch']}"] = of["verdict"]
+        row = {"difference, percentage points": name, "at": at}
+        for _, contrast in group.iterrows():
+            row[f"epoch {contrast['epoch']}"] = _interval(contrast)
+            row[f"verdict {contrast['epoch']}"] = contrast["verdict"]
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _interval(row: "pd.Series[Any]") -> str:
-    return readable_interval(row, "+.2f")
+    return format_interval(row, "+.2f")
 
 
 def conclusions(cells: pd.DataFrame, contrasts: pd.DataFrame) -> list[str]:
-    """What follows for the report's question, from test accuracies, in paragraphs."""
+    """Paragraphs that answer the report's question from the test accuracies."""
     test: Rows = {
         (str(row["contrast"]), str(row["at"]), int(row["epoch"])): row
         for _, row in contrasts[contrasts["part"] == "test"].iterrows()
     }
     epochs = sorted(set(cells["epoch"].tolist()))
 
-    def said(name: str, at: str, epoch: int) -> str:
+    def describe(name: str, at: str, epoch: int) -> str:
         row = test[name, at, epoch]
         return f"{_interval(row)} ({row['verdict']})"
 
-    told = [
-        f"After {epoch} epochs: Xavier's weights less the default ones, "
-        f"{said(STARTS, OURS, epoch)} points on minifw and "
-        f"{said(STARTS, THEIRS, epoch)} on PyTorch; "
-        f"minifw less PyTorch, {said(FRAMEWORKS, START, epoch)} from Xavier's weights and "
-        f"{said(FRAMEWORKS, AGAINST, epoch)} from the default ones; interaction "
-        f"{said('interaction', '', epoch)}."
+    paragraphs = [
+        f"After {epoch} epochs, in percentage points of test accuracy: Xavier's minus the default "
+        f"initialization, {describe(STARTS, OURS, epoch)} on minifw and "
+        f"{describe(STARTS, THEIRS, epoch)} on PyTorch; "
+        f"minifw minus PyTorch, {describe(FRAMEWORKS, START, epoch)} with Xavier's and "
+        f"{describe(FRAMEWORKS, AGAINST, epoch)} with the default; interaction "
+        f"{describe('interaction', '', epoch)}."
         for epoch in epochs
     ]
     first, later = epochs[0], epochs[1:]
-    told.append(_faster_start(test, first))
+    paragraphs.append(_faster_start(test, first))
     if later:
-        told.append(_slower_end(test, later))
-    told += _numerics(test, epochs, said)
-    told += _levels(cells)
-    return told
+        paragraphs.append(_slower_end(test, later))
+    paragraphs += _numerics(test, epochs, describe)
+    paragraphs += _levels(cells)
+    return paragraphs
 
 
 def _report(row: "pd.Series[Any]") -> str:
-    """The report's own difference, beside what as many pairs of ours come to."""
+    """The report's difference, and the prediction interval of as many pairs of ours."""
     return (
         f"{row['report']:+.1f} (ten pairs of ours: {row['prediction_low']:+.1f} to "
-        f"{row['prediction_high']:+.1f}, {row['report_vs_prediction'] or 'not known'})"
+        f"{row['prediction_high']:+.1f}, {row['report_vs_prediction'] or 'unknown'})"
     )
 
 
 def _faster_start(test: Rows, first: int) -> str:
-    """Whose the difference after the first epochs is."""
+    """Which factor explains the difference after the first epochs."""
     by_start = all(
         row["verdict"] == "different" and row["mean"] > 0
         for row in (test[STARTS, side, first] for side in (OURS, THEIRS))
     )
     frameworks = {test[FRAMEWORKS, start, first]["verdict"] for start in REPORTED}
-    alike = "equivalent" if frameworks == {"equivalent"} else "not told apart"
+    alike = "equivalent" if frameworks == {"equivalent"} else "not distinguishable"
     return (
         "The faster start: "
         + (
-            "both the initialization's and the framework's."
+            "an effect of both initialization and framework."
             if by_start and "different" in frameworks
-            else "the initialization's. It is there on either framework, and from the same weights "
-            f"the frameworks are {alike}."
+            else "an effect of the initialization. Both frameworks show it, and from the same "
+            f"weights they are {alike}."
             if by_start
-            else "the framework's and not the initialization's."
+            else "an effect of the framework and not of the initialization."
             if "different" in frameworks
             else "not explained: no effect is shown."
         )
         + (
-            f" The report's is {_report(test[AS_REPORTED, '', first])} points."
+            f" The report's difference is {_report(test[AS_REPORTED, '', first])} percentage "
+            "points."
             if first in REPORTED[START]
             else ""
         )
@@ -281,15 +284,17 @@ def _faster_start(test: Rows, first: int) -> str:
 
 
 def _slower_end(test: Rows, later: list[int]) -> str:
-    """Whether the report's slower end is more than ten runs show by chance."""
+    """Whether the report's slower end exceeds what ten runs show by chance."""
     rows = [(epoch, test[AS_REPORTED, "", epoch]) for epoch in later]
-    figures = ", ".join(f"{_report(row)} points after {epoch} epochs" for epoch, row in rows)
+    figures = ", ".join(
+        f"{_report(row)} percentage points after {epoch} epochs" for epoch, row in rows
+    )
     outside = [str(epoch) for epoch, row in rows if row["report_vs_prediction"] == "outside"]
     effects = {test[FRAMEWORKS, start, epoch]["verdict"] for start in REPORTED for epoch in later}
     alike = {
         frozenset({"equivalent"}): "equivalent",
-        frozenset({"inconclusive"}): "not told apart",
-        frozenset({"equivalent", "inconclusive"}): "equivalent or not told apart",
+        frozenset({"inconclusive"}): "not distinguishable",
+        frozenset({"equivalent", "inconclusive"}): "equivalent or not distinguishable",
     }.get(frozenset(effects), "different")
     # By variant, after the last epoch: Xavier's weights less the default ones.
     last = {
@@ -298,51 +303,51 @@ def _slower_end(test: Rows, later: list[int]) -> str:
     lower = [at for at, row in last.items() if row["verdict"] == "different" and row["mean"] < 0]
     unlikely = [at for at, row in last.items() if row["report_vs_prediction"] == "outside"]
     return (
-        f"The slower end: the report's framework with its weights, less PyTorch with its own, is "
+        f"The slower end: the report's framework with its weights minus PyTorch with its own is "
         f"{figures}. "
         + (
-            f"That is more than ten such pairs show by chance after {', '.join(outside)} epochs. "
+            f"After {', '.join(outside)} epochs that is more than ten such pairs show by chance. "
             if outside
-            else "So much lies between means of ten runs by chance. "
+            else "Means of ten runs differ that much by chance. "
         )
         + f"From the same weights the frameworks are {alike}. After {later[-1]} epochs Xavier's "
         + (
             f"weights are behind the default ones: {', '.join(lower)}."
             if lower
-            else "weights are behind the default ones in nothing that was tried."
+            else "weights are behind the default ones in no variant."
         )
         + (
-            f" More than chance the report's difference would be with {', '.join(unlikely)}, where "
-            "runs scatter less."
+            f" The report's difference would exceed chance with {', '.join(unlikely)}, where runs "
+            "scatter less."
             if unlikely
             else ""
         )
     )
 
 
-def _numerics(test: Rows, epochs: list[int], said: Any) -> list[str]:
-    """What float64 changes: all that could come of badly conditioned operations."""
+def _numerics(test: Rows, epochs: list[int], describe: Any) -> list[str]:
+    """The effect of float64: an upper bound on that of badly conditioned operations."""
     name = f"float64 - {PLAIN}"
     effects = {row["verdict"] for (contrast, _, _), row in test.items() if contrast == name}
     if not effects:
         return []
     figures = "; ".join(
-        f"after {epoch} epochs {said(name, START, epoch)} from Xavier's weights, "
-        f"{said(name, AGAINST, epoch)} from the default ones"
+        f"after {epoch} epochs {describe(name, START, epoch)} with Xavier's initialization, "
+        f"{describe(name, AGAINST, epoch)} with the default"
         for epoch in epochs
     )
     return [
-        f"Numerics: float64 less float32, on minifw, {figures}. "
+        f"Numerics: float64 minus float32 on minifw, {figures}. "
         + (
             "Precision makes a difference."
             if "different" in effects
-            else "Of a loss by rounding nothing is seen."
+            else "Rounding shows no effect."
         )
     ]
 
 
 def _levels(cells: pd.DataFrame) -> list[str]:
-    """How many of the report's own figures each variant comes to."""
+    """How many of the report's figures each variant reproduces."""
     ours = cells[(cells["framework"] == OURS) & cells["report"].notna()]
     ours = ours[ours["report_vs_prediction"] != ""]
     if ours.empty:
@@ -351,11 +356,11 @@ def _levels(cells: pd.DataFrame) -> list[str]:
     figures = ours.groupby("variant").size().iloc[0]
     counted = ", ".join(f"{name} {count}" for name, count in hits.items())
     return [
-        f"The report's own {figures} figures: so many lie where a mean of ten runs of ours would "
-        f"fall 95 times in 100: {counted}. "
+        f"Of the report's {figures} figures, as many lie in the 95 % prediction interval of a mean "
+        f"of ten runs: {counted}. "
         + (
-            "Something that its text does not say was otherwise than in all that was tried."
+            "The report must differ from every variant in something that its text does not say."
             if hits.max() < figures
-            else "So they can be had by what its text leaves open."
+            else "So a choice that its text leaves open reproduces them all."
         )
     ]

@@ -1,6 +1,6 @@
-"""Statistics of accuracy: how sure it is that minifw and PyTorch are as accurate as each other.
+"""Statistics: are minifw and PyTorch equally accurate, and how certain is the answer?
 
-Accuracies are shares in [0, 1]; differences and margins are in points, hundredths of it.
+Accuracies are shares in [0, 1]; differences and margins are in percentage points.
 """
 
 from bisect import bisect_left
@@ -15,11 +15,11 @@ from reference.recipes import RECIPES, Reported
 
 __all__ = [
     "ALPHA",
-    "FEWEST",
+    "FEWEST_SEEDS",
     "FRAMEWORKS",
     "MARGIN",
-    "PARTS",
     "POWER",
+    "SPLITS",
     "accuracy_statistics",
     "difference_statistics",
     "interquartile_mean",
@@ -35,27 +35,27 @@ __all__ = [
 
 Values = npt.NDArray[np.float64]
 
-ALPHA = 0.05  # of every test; every interval is one of 95 %
-MARGIN = 1.0  # points of accuracy that count as none, fixed before any run
-FEWEST = 3  # seeds of which a spread is estimated at all
-POWER = 0.8  # what a study is usually planned for
-PARTS = ("train", "test")
+ALPHA = 0.05  # significance level of every test; every interval is a 95 % interval
+MARGIN = 1.0  # equivalence margin in percentage points, fixed before any run
+FEWEST_SEEDS = 3  # the smallest sample whose spread is estimated
+POWER = 0.8  # the usual target of a study
+SPLITS = ("train", "test")
 FRAMEWORKS = ("minifw", "pytorch")
 
 
 def interquartile_mean(values: Values) -> float:
-    """The mean of what is left without the lowest and the highest quarter; NaN of no values."""
+    """The mean of the middle half of the values; NaN if there are none."""
     return float(scipy.stats.trim_mean(values, 0.25)) if len(values) else np.nan
 
 
 def mean_interval(values: Values) -> tuple[float, float]:
     """The 95 % interval of the mean, by the bias-corrected and accelerated bootstrap (BCa).
 
-    Equal values have the interval of no width that every resample gives; fewer than 3 values have
-    none, and it is NaN. The resamples are always the same. Source: Efron (1987), Better bootstrap
+    Equal values have an interval of width 0. Fewer than 3 values have none: NaN. The resamples are
+    always the same. Source: Efron (1987), Better bootstrap
     confidence intervals.
     """
-    if len(values) < FEWEST:
+    if len(values) < FEWEST_SEEDS:
         return np.nan, np.nan
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
@@ -66,13 +66,13 @@ def mean_interval(values: Values) -> tuple[float, float]:
 
 
 def prediction_interval(values: Values, runs: int = 1) -> tuple[float, float]:
-    """Where the mean of ``runs`` further values falls 95 times in 100: by Student's t.
+    """Where the mean of ``runs`` further values falls with probability 0.95, by Student's t.
 
     mean -+ t s sqrt(1 / runs + 1 / n), for normally distributed values. NaN for fewer than 3.
     Source: Hahn and Meeker (1991), Statistical intervals, chapter 4.
     """
     n = len(values)
-    if n < FEWEST:
+    if n < FEWEST_SEEDS:
         return np.nan, np.nan
     quantile = scipy.stats.t.ppf(1 - ALPHA / 2, n - 1)
     half = quantile * values.std(ddof=1) * np.sqrt(1 / runs + 1 / n)
@@ -80,7 +80,7 @@ def prediction_interval(values: Values, runs: int = 1) -> tuple[float, float]:
 
 
 def _t(differences: Values, value: float) -> float:
-    """Student's t of the mean of differences against a value; infinite, or 0, without spread."""
+    """Student's t of the mean difference against a value; without spread, infinite or 0."""
     distance = differences.mean() - value
     if np.ptp(differences) == 0:
         return float(np.copysign(np.inf, distance)) if abs(distance) > 0 else 0.0
@@ -90,7 +90,7 @@ def _t(differences: Values, value: float) -> float:
 def tost(differences: Values, margin: float) -> float:
     """The p-value of two one-sided t-tests that the mean lies within -margin and margin.
 
-    The larger of those that the mean is above -margin and below margin. Source: Schuirmann (1987).
+    The larger of the p-values of mean > -margin and mean < margin. Source: Schuirmann (1987).
     """
     freedom = len(differences) - 1
     above = scipy.stats.t.sf(_t(differences, -margin), freedom)
@@ -99,12 +99,12 @@ def tost(differences: Values, margin: float) -> float:
 
 
 def tost_power(std: float, n: int, margin: float) -> float:
-    """How often :func:`tost` finds n differences equivalent whose true mean is 0.
+    """The probability that :func:`tost` finds n differences equivalent if their true mean is 0.
 
     Given the sample's standard deviation S, both tests reject if the mean is within margin -
-    t S / sqrt(n) of 0. Its chance is that of a normal variable; over S, which is std times a chi
-    variable, it is integrated. Exact for normal differences: Owen's Q, as in Phillips (1990), Power
-    of the two one-sided tests procedure.
+    t S / sqrt(n) of 0. The probability of that is normal for a given S; it is integrated over S,
+    which is std times a chi variable. Exact for normal differences: Owen's Q, as in Phillips
+    (1990), Power of the two one-sided tests procedure.
     """
     if std == 0:
         return 1.0
@@ -117,36 +117,34 @@ def tost_power(std: float, n: int, margin: float) -> float:
         reach = width - quantile * spread / np.sqrt(freedom)
         return float(2 * scipy.stats.norm.cdf(reach) - 1)
 
-    # Where there is something to integrate: a narrow peak if n is large.
+    # Integrate only where the density is not negligible: a narrow peak if n is large.
     start, end = chi.ppf([1e-12, 1 - 1e-12])
     end = min(end, width * np.sqrt(freedom) / quantile)
     return float(chi.expect(within, lb=start, ub=end)) if start < end else 0.0
 
 
 def seeds_needed(std: float, margin: float) -> int:
-    """The fewest seeds with which :func:`tost` has a power of 80 %."""
-    sizes = range(FEWEST, 1_000_000)
+    """The smallest number of seeds with which :func:`tost` has a power of 80 %."""
+    sizes = range(FEWEST_SEEDS, 1_000_000)
     return sizes[bisect_left(sizes, POWER, key=lambda n: tost_power(std, n, margin))]
 
 
 def difference_statistics(differences: Values, margin: float) -> dict[str, Any]:
-    """What is said of paired differences of accuracy, in points.
+    """Statistics of paired differences of accuracy, in percentage points, and a verdict.
 
     The verdict is
 
-    - "equivalent" if the two one-sided tests show that the mean lies within the margin. A mean that
-      is surely not 0 and surely within the margin is equivalent: so small a difference was declared
-      to be none beforehand.
-    - "different" if that is not shown, and a two-sided t-test shows that the mean is not 0. It need
-      not be shown to lie beyond the margin: the frameworks start from the same weights, so that
-      nothing but rounding should lie between them, and a difference that is there and may be larger
-      than the margin is a finding.
+    - "equivalent" if the two one-sided tests show that the mean lies within the margin, even if it
+      is shown not to be 0: the margin was declared irrelevant beforehand.
+    - "different" if they do not, and a two-sided t-test shows that the mean is not 0. It need not
+      be shown to exceed the margin: the frameworks start from the same weights and should differ
+      by rounding alone.
     - "inconclusive" otherwise, and always for fewer than 3 seeds, for which only "seeds", "mean"
       and "iqm" are numbers.
 
-    The tests and not the bootstrap interval decide. Differences between chaotic runs are mostly
-    tiny and now and then large; of 20 such, whose true mean is 0, the interval misses 0 every fifth
-    time, the t-test at most every twentieth.
+    The tests decide, not the bootstrap interval. Differences between chaotic runs are mostly tiny
+    and sometimes large; for 20 of them with true mean 0, the interval misses 0 one time in five,
+    the t-test at most one time in twenty.
 
     Returns:
         seeds; mean, iqm (interquartile mean), low and high (:func:`mean_interval`), std; p (of the
@@ -160,7 +158,7 @@ def difference_statistics(differences: Values, margin: float) -> dict[str, Any]:
         "iqm": interquartile_mean(differences),
     }
     row["low"], row["high"] = mean_interval(differences)
-    if n < FEWEST:
+    if n < FEWEST_SEEDS:
         return (
             row
             | dict.fromkeys(("std", "p", "tost_p", "tost_power"), np.nan)
@@ -180,34 +178,34 @@ def difference_statistics(differences: Values, margin: float) -> dict[str, Any]:
 
 
 def points(differences: "pd.Series[float]") -> Values:
-    """Differences of shares as points, without those that are NaN.
+    """Differences of shares as percentage points, without NaN.
 
-    Accuracies are counts of 1,000: what is much smaller is rounding of a quotient.
+    Accuracies are counts out of 1,000, so rounding to 9 digits removes only the quotient's error.
     """
     shares = np.asarray(differences.dropna(), dtype=np.float64)
     return np.round(100 * shares, 9)
 
 
 def placed(value: float, low: float, high: float) -> str:
-    """Whether a value lies "within" or "outside" of an interval; "" if one of them is NaN."""
+    """Whether a value lies "within" or "outside" an interval; "" if one of them is NaN."""
     if np.isnan([value, low, high]).any():
         return ""
     return "within" if low <= value <= high else "outside"
 
 
 def level_statistics(values: Values, report: float = np.nan, runs: int = 1) -> dict[str, Any]:
-    """What is said of accuracies, in shares, and where a report's figure lies among them.
+    """Statistics of accuracies, in shares, and where a report's figure lies among them.
 
     Args:
         values: one a seed.
-        report: the figure; NaN for none.
-        runs: how many runs it is the mean of.
+        report: the report's figure; NaN if it gives none.
+        runs: the number of runs that the figure is the mean of.
 
     Returns:
         seeds, mean, iqm (interquartile mean), low and high (:func:`mean_interval`), prediction_low
         and prediction_high (:func:`prediction_interval` of as many runs, cut to [0, 1]), report;
-        report_vs_prediction and report_vs_mean: whether it lies "within" or "outside" of the one
-        interval and of the other, "" if there is none.
+        report_vs_prediction and report_vs_mean: whether it lies "within" or "outside" the
+        prediction interval and the interval of the mean, "" if there is none.
     """
     low, high = mean_interval(values)
     predicted = np.clip(prediction_interval(values, runs), 0.0, 1.0)
@@ -228,34 +226,34 @@ def level_statistics(values: Values, report: float = np.nan, runs: int = 1) -> d
 def accuracy_statistics(
     final: pd.DataFrame, margin: float = MARGIN, place_reports: bool = True
 ) -> pd.DataFrame:
-    """The accuracies that runs end with, compared: one row a recipe and part.
+    """Compare the final accuracies of runs: one row a recipe and part.
 
     Args:
         final: one row a run, as :func:`bench.runs.tables.final_accuracies` gives them. A seed
             that only one framework has counts for its mean and not for the difference; the columns
             of a framework without runs are NaN.
-        margin: points of accuracy that count as none.
-        place_reports: whether to place the reports' figures, which are those of runs of the
-            recipe's own length.
+        margin: the equivalence margin, in percentage points.
+        place_reports: whether to place the reports' figures; they belong to runs of the recipe's
+            own length.
 
     Returns:
         Columns recipe, part ("train", "test") and margin; then with these prefixes
 
-        - minifw\\_, pytorch\\_: :func:`level_statistics`, in shares. Whether the report's run could
-          be one of ours is what report_vs_prediction says; report_vs_mean, whether it is what ours
-          come to on average, within which a single run has no business.
+        - minifw\\_, pytorch\\_: :func:`level_statistics`, in shares. report_vs_prediction says
+          whether the report's run could be one of ours; report_vs_mean, whether it lies in the
+          interval of our mean, where a single run need not lie.
         - difference\\_: :func:`difference_statistics` of minifw minus PyTorch, seed by seed.
-        - control\\_: the same of PyTorch's first half of the seeds minus its second half, pair by
-          pair: what other seeds alone do, with half as many pairs.
+        - control\\_: the same of PyTorch on the first half of the seeds minus PyTorch on the second
+          half: the effect of seeds alone, with half as many pairs.
 
-    That all recipes are equivalent needs no correction for their number: each has to pass.
+    No correction for the number of recipes is needed, because every recipe must pass.
     """
     if not margin > 0:
-        raise ValueError(f"expected a margin above 0 points, got {margin}")
+        raise ValueError(f"expected a margin above 0 percentage points, got {margin}")
     rows = []
     for recipe, runs in final.groupby("recipe", sort=False):
         reported = RECIPES[str(recipe)].reported if place_reports else {}
-        for part in PARTS:
+        for part in SPLITS:
             by_seed = runs.pivot(index="seed", columns="framework", values=f"{part}_accuracy")
             by_seed = by_seed.reindex(columns=list(FRAMEWORKS)).astype(float).sort_index()
             groups = {}

@@ -1,17 +1,15 @@
 """What the command lines share: arguments, one-line errors, tables and progress bars."""
 
 import argparse
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import NoReturn
 
 import pandas as pd
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from minifw.testing.command_line import Parser, at_least, device, positive
 
 __all__ = [
     "Parser",
@@ -26,53 +24,6 @@ __all__ = [
 ]
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (--help shows the usage)\n")
-
-    @contextlib.contextmanager
-    def ending(
-        self, *errors: type[Exception], left: str = "earlier results are as they were"
-    ) -> Iterator[None]:
-        """Context that one of ``errors`` ends with exit code 2, and an interrupt with 130."""
-        try:
-            yield
-        except errors as error:
-            self.error(str(error))
-        except KeyboardInterrupt:
-            self.exit(130, f"{self.prog}: interrupted; {left}\n")
-
-
-def at_least(smallest: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number of at least ``smallest``."""
-
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = smallest - 1
-        if number < smallest:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number of at least {smallest}, got {text!r}"
-            )
-        return number
-
-    return parse
-
-
-def positive(text: str) -> float:
-    """The type of an argument that is a number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return number
-
-
 def percent(text: str) -> float:
     """The type of an argument that is a share below 1, written as 10% or as 10."""
     try:
@@ -84,16 +35,6 @@ def percent(text: str) -> float:
             f"expected a percentage of at least 0 and below 100, such as 10%, got {text!r}"
         )
     return number / 100
-
-
-def device(text: str) -> str:
-    """The type of an argument that names a torch device, once it has been seen to work."""
-    try:
-        torch.zeros(1, device=text)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"cannot use device {text!r}: {reason}") from None
-    return text
 
 
 def cores() -> int:

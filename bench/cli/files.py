@@ -8,27 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from minifw.testing.command_line import OutputFolderError, check_writable
+
 __all__ = ["Content", "OutputFolderError", "check_writable", "markdown", "records", "write_files"]
 
 # Of a file: a text, a table, or what writes it.
 Content = str | pd.DataFrame | Callable[[Path], object]
-
-
-class OutputFolderError(OSError):
-    """The output folder cannot be written."""
-
-
-def check_writable(folder: Path) -> None:
-    """Make ``folder`` if there is none, and raise unless a file can be written in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="."):
-            pass
-    except OSError as error:
-        raise OutputFolderError(
-            f"cannot write to the output folder {str(folder)!r} ({error.strerror}); "
-            "name another with --output-dir"
-        ) from None
 
 
 def write_files(folder: Path, contents: Mapping[str, Content]) -> None:

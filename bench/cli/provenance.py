@@ -1,4 +1,4 @@
-"""Provenance: on what, with what and from which sources a result was made."""
+"""Provenance: the machine, versions and commit that made a result."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ _LIBRARIES = ("numpy", "scipy", "pandas")
 
 
 def _processor() -> str:
-    """The processor's own name, where the system gives it."""
+    """The name of the processor, where the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -27,8 +27,8 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of this clone, marked if its sources differ from it; "" if it is no clone."""
-    if not (ROOT / ".git").exists():  # git would look in the folders above it
+    """The commit of this clone, marked if the sources differ from it; "" if it is not a clone."""
+    if not (ROOT / ".git").exists():  # git would search the parent folders
         return ""
 
     def git(*arguments: str) -> str:
@@ -37,7 +37,7 @@ def _commit() -> str:
         ).strip()
 
     try:
-        # Results are what a command makes, and not what it is made from.
+        # Changed results do not change the sources that made them.
         changed = git("status", "--porcelain", "--", "minifw", "reference", "bench")
         return git("rev-parse", "--short=12", "HEAD") + (" and changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
@@ -45,7 +45,7 @@ def _commit() -> str:
 
 
 def _blas() -> str:
-    """What torch multiplies matrices with, as it was built."""
+    """The library that torch multiplies matrices with."""
     lines = torch.__config__.show().splitlines()
     settings = next((line for line in lines if "BLAS_INFO" in line), "")
     name = settings.partition("BLAS_INFO=")[2].partition(",")[0]
@@ -54,7 +54,7 @@ def _blas() -> str:
 
 
 def provenance() -> dict[str, str]:
-    """Return what a result depends on beside its settings; nothing that names the machine's owner.
+    """Return what a result depends on besides its settings, without names of people or hosts.
 
     The threads are those that torch may use in this process.
     """
@@ -74,7 +74,7 @@ def provenance() -> dict[str, str]:
 
 
 def describe(made: dict[str, str]) -> str:
-    """Say in a sentence what :func:`provenance` has returned, but torch and threads."""
+    """The result of :func:`provenance` as a sentence, without torch and threads."""
     return (
         f"Made {made['date']} on {made['processor']}, {made['cores']} core(s), {made['system']}; "
         f"Python {made['python']}, numpy {made['numpy']}, {made['blas']}; "

@@ -1,4 +1,4 @@
-"""The baseline: what has changed since an earlier comparison, by recipe."""
+"""The baseline: changes since an earlier comparison, by recipe."""
 
 import json
 from dataclasses import asdict
@@ -8,15 +8,15 @@ import pandas as pd
 
 from bench.runs.sweep import Settings
 
-__all__ = ["BaselineError", "changes", "read_baseline", "readable_changes", "slower"]
+__all__ = ["BaselineError", "changes", "format_changes", "read_baseline", "slower"]
 
 
 class BaselineError(ValueError):
-    """The baseline cannot be used; the message is a line that says why and what to do."""
+    """The baseline cannot be used; the message says why, and the remedy, in one line."""
 
 
 def _values(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
-    """By recipe: minifw's test accuracy, and PyTorch's time over minifw's with its interval."""
+    """By recipe: minifw's test accuracy, and its speed-up over PyTorch with its interval."""
     tested = accuracy[accuracy["part"] == "test"].set_index("recipe")["minifw_mean"]
     timed = speed[speed["part"] == "epoch"].set_index("recipe")
     return pd.concat([tested, timed[["ratio", "ratio_low", "ratio_high"]]], axis="columns").dropna()
@@ -26,10 +26,10 @@ def read_baseline(path: Path, settings: Settings, recipes: list[str]) -> pd.Data
     """Read the values to compare with from a comparison.json: a row a recipe.
 
     Raises:
-        BaselineError: it is no such file, has none of ``recipes``, or was made with other settings,
-            so that it says nothing of a run with these.
+        BaselineError: the file is not a comparison, has none of ``recipes``, or was made with other
+            settings.
     """
-    remedy = "--baseline takes the comparison.json of an earlier run"
+    remedy = "--baseline expects the comparison.json of an earlier run"
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
         baseline = _values(pd.DataFrame(read["accuracy"]), pd.DataFrame(read["speed"]))
@@ -37,7 +37,7 @@ def read_baseline(path: Path, settings: Settings, recipes: list[str]) -> pd.Data
     except OSError as error:
         raise BaselineError(f"cannot read {str(path)!r} ({error.strerror}); {remedy}") from None
     except (ValueError, LookupError, TypeError):
-        raise BaselineError(f"{str(path)!r} is no comparison; {remedy}") from None
+        raise BaselineError(f"{str(path)!r} is not a comparison; {remedy}") from None
     for name, here in asdict(settings).items():
         if conditions[name] != here:
             raise BaselineError(
@@ -62,10 +62,10 @@ def changes(baseline: pd.DataFrame, accuracy: pd.DataFrame, speed: pd.DataFrame)
         speed: as :func:`bench.timing.recipes.summarize_speed` gives it.
 
     Returns:
-        Columns: recipe; test_points, by how many points minifw's test accuracy has risen;
-        baseline_ratio and ratio, PyTorch's time over minifw's, then and now; speed_change, the
-        second over the first, less 1, and its 95 % interval, speed_change_low and
-        speed_change_high, as that of the new ratio gives it: the baseline is taken as it stands.
+        Columns: recipe; test_points, the change of minifw's test accuracy in percentage points;
+        baseline_ratio and ratio, the speed-up over PyTorch then and now; speed_change, ratio /
+        baseline_ratio - 1, with its 95 % interval, speed_change_low and speed_change_high, from
+        the interval of ratio: the baseline is treated as exact.
     """
     now = _values(accuracy, speed)
     both = baseline.add_suffix("_then").join(now, how="inner")
@@ -83,20 +83,22 @@ def changes(baseline: pd.DataFrame, accuracy: pd.DataFrame, speed: pd.DataFrame)
 
 
 def slower(changes: pd.DataFrame, share: float) -> list[str]:
-    """Name the recipes that are slower than the baseline by more than ``share``, beyond doubt.
+    """Name the recipes that are slower than the baseline by more than ``share``.
 
-    Beyond doubt: even the upper end of the interval is below. So noise raises no alarm.
+    Even the upper end of the interval must be slower, so that noise raises no alarm.
     """
     return list(changes.loc[changes["speed_change_high"] < -share, "recipe"])
 
 
-def readable_changes(changes: pd.DataFrame) -> pd.DataFrame:
-    """The changes for people."""
+def format_changes(changes: pd.DataFrame) -> pd.DataFrame:
+    """The changes as a human-readable table."""
     return pd.DataFrame(
         {
             "recipe": changes["recipe"],
-            "test %, change in points": changes["test_points"].map("{:+.2f}".format),
-            "PyTorch's time / minifw's, baseline": changes["baseline_ratio"].map("{:.2f}".format),
+            "test accuracy, change in percentage points": changes["test_points"].map(
+                "{:+.2f}".format
+            ),
+            "speed-up over PyTorch, baseline": changes["baseline_ratio"].map("{:.2f}".format),
             "now": changes["ratio"].map("{:.2f}".format),
             "change": [
                 f"{row.speed_change:+.1%} ({row.speed_change_low:+.1%} to "

@@ -1,4 +1,4 @@
-"""The comparison: what runs and timings come to, in tables, sentences and files."""
+"""The result of a comparison: tables, sentences and files derived from runs and timings."""
 
 import json
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ from typing import Any
 import pandas as pd
 
 from bench import figures
-from bench.accuracy.tables import readable_accuracy, verdict_sentences
+from bench.accuracy.tables import format_accuracy, verdict_sentences
 from bench.cli.files import markdown, records, write_files
 from bench.cli.provenance import describe
 from bench.runs import tables
 from bench.runs.regions import average_regions, save_regions
 from bench.runs.sweep import STACK, Finished
-from bench.timing.recipes import readable_speed, speed_sentences
+from bench.timing.recipes import format_speed, speed_sentences
 from reference.recipes import RECIPES
 from reference.run import data_generator
 
-__all__ = ["Comparison"]
+__all__ = ["Result"]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All that a comparison has found.
+class Result:
+    """Everything that a comparison measured.
 
     Attributes:
         finished: the runs.
         rounds: all timed rounds, as :func:`bench.timing.recipes.time_recipe` gives them.
         accuracy: as :func:`bench.accuracy.statistics.accuracy_statistics` gives it.
         speed: as :func:`bench.timing.recipes.summarize_speed` gives it.
-        conditions: the settings, and how many runs, rounds and processes.
+        conditions: the settings, and the numbers of runs, rounds and processes.
         provenance: as :func:`bench.cli.provenance.provenance` gives it.
     """
 
@@ -43,44 +43,47 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Whether nothing says that the frameworks differ.
+        """Whether no difference between the frameworks was found.
 
-        They do if a recipe was not timed since its steps are not the same, or if accuracies from
-        the same first weights are "different".
+        There is one if a recipe was not timed because its steps differ, or if accuracies from the
+        same initial weights are "different".
         """
         different = (self.accuracy["difference_verdict"] == "different").any()
         from_one_start = self.conditions["initialization"] == "recipe"
         return bool(self.speed["ratio"].notna().all()) and not (from_one_start and different)
 
     def table(self) -> pd.DataFrame:
-        """The table for people."""
-        return tables.readable(self.accuracy, self.speed)
+        """The human-readable table."""
+        return tables.format_runs(self.accuracy, self.speed)
 
     def sentences(self) -> list[str]:
-        """The verdicts, and how and on what they were reached."""
-        of = self.conditions
-        epochs = of["epochs"] or "each recipe's own number of"
-        history = of["runs_from_history"]
+        """The verdicts, and how and on which machine they were reached."""
+        conditions = self.conditions
+        epochs = conditions["epochs"] or "each recipe's own number of"
+        stored = conditions["runs_from_history"]
         return [
             *verdict_sentences(self.accuracy),
             *speed_sentences(self.speed),
-            "In brackets 95 % intervals: of a mean by the BCa bootstrap, of a median ratio by the "
-            "sign test. ms/epoch: minifw / PyTorch.",
-            f"Run with torch {self.provenance['torch']}, {of['dtype']} on {of['device']}, "
-            f"{of['jobs']} process(es) of {of['threads']} thread(s), "
-            f"{epochs} epochs, {of['rounds']} timed rounds, "
-            f"first weights by {of['initialization']}. minifw trained the seeds of a recipe as "
-            f"stacks of up to {STACK}; the times are those of one network.",
+            "Brackets hold 95 % intervals: of a mean by the BCa bootstrap, of a median ratio by "
+            "the sign test. ms/epoch: minifw / PyTorch.",
+            f"Run with torch {self.provenance['torch']}, {conditions['dtype']} on "
+            f"{conditions['device']}, {conditions['jobs']} process(es) of {conditions['threads']} "
+            f"thread(s), {epochs} epochs, {conditions['rounds']} timed rounds, "
+            f"initial weights by {conditions['initialization']}. minifw trained the seeds of a "
+            f"recipe as stacks of up to {STACK}; times are of one network.",
             describe(self.provenance),
             *(
-                [f"Taken from history: {history} of {of['runs']} runs; --fresh does them anew."]
-                if history
+                [
+                    f"Read from the store: {stored} of {conditions['runs']} runs; "
+                    "--fresh repeats them."
+                ]
+                if stored
                 else []
             ),
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """What is for a program: a later comparison, above all."""
+        """The result as plain values, for comparison.json and later comparisons."""
         return {
             "conditions": self.conditions,
             "provenance": self.provenance,
@@ -93,9 +96,9 @@ class Comparison:
         """Write all files.
 
         Args:
-            folder: where to.
-            text: the content of comparison.md.
-            values: that of comparison.json.
+            folder: the output folder.
+            text: content of comparison.md.
+            values: content of comparison.json.
         """
         curves = tables.average_curves(tables.curves(self.finished))
         regions = average_regions(self.finished)
@@ -108,10 +111,10 @@ class Comparison:
                 "comparison.json": json.dumps(values, indent=2) + "\n",
                 "accuracy.csv": self.accuracy,
                 "accuracy.md": markdown(
-                    readable_accuracy(self.accuracy), *verdict_sentences(self.accuracy)
+                    format_accuracy(self.accuracy), *verdict_sentences(self.accuracy)
                 ),
                 "speed.csv": self.speed,
-                "speed.md": markdown(readable_speed(self.speed), *speed_sentences(self.speed)),
+                "speed.md": markdown(format_speed(self.speed), *speed_sentences(self.speed)),
                 "timings.csv": self.rounds,
                 "learning_curves.csv": lambda path: curves.to_csv(
                     path, index=False, float_format="%.6g"

@@ -1,9 +1,8 @@
-"""The certificate: that a package computes its gradients without autograd.
+"""The certificate of no autograd: minifw computes its gradients without autograd.
 
-Its source names nothing of autograd, but for the mode without it in which plans make their calls;
-the dispatcher, watched while it trains by plans and by the rules alone, sees no backward kernel and
-no tensor that requires grad; what training leaves carries no graph; and torch's global state is
-found as it was.
+Its source uses nothing of autograd, except inference mode for captured steps. While it trains,
+eagerly and by replay, the dispatcher sees no backward kernel and no tensor that requires grad.
+Tensors left by training carry no graph, and torch's global state is unchanged.
 """
 
 import ast
@@ -36,7 +35,7 @@ __all__ = [
 
 _IMPORTS = {
     *(("torch", "Tensor"), ("torch", "Generator")),
-    ("torch.overrides", "TorchFunctionMode"),  # sees calls from Python, above autograd
+    ("torch.overrides", "TorchFunctionMode"),  # records calls from Python, above autograd
 }
 _MODULES = {"nn", "autograd", "func", "_C", "ops", "library", "optim", "utils", "jit", "compile"}
 _ATTRIBUTES = {
@@ -47,12 +46,12 @@ _ATTRIBUTES = {
 
 
 def framework_files() -> list[Path]:
-    """The source files of the framework: all of minifw but minifw.testing, which asks autograd."""
+    """The source files of minifw, without minifw.testing, which uses autograd."""
     return sorted(path for path in (ROOT / "minifw").rglob("*.py") if "testing" not in path.parts)
 
 
 def findings(source: str) -> list[str]:
-    """What a file says that only somebody who uses autograd, or changes torch's state, would."""
+    """Names in a file that use autograd or change torch's global state."""
     found = []
 
     def names_torch(node: ast.AST) -> bool:
@@ -95,7 +94,7 @@ def findings_in(path: Path) -> list[str]:
 
 
 class Watch(TorchDispatchMode):
-    """Notes every operation, how often it runs, and whether a tensor in it requires grad."""
+    """Counts every operation, and records those with a tensor that requires grad."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -115,7 +114,7 @@ class Watch(TorchDispatchMode):
 
 
 def state() -> dict[str, Any]:
-    """What is global in torch."""
+    """The global state of torch."""
     return {
         "grad mode": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
@@ -133,16 +132,16 @@ def state() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was looked at, and what was found.
+    """The evidence, and everything found against the claim.
 
     Attributes:
         files: number of source files scanned.
-        source: by file, what it names that it should not.
-        operations: torch operations of the training runs, and how often each ran.
-        backward_kernels: those of them that are backward kernels.
-        requiring_grad: those in which a tensor required grad.
+        source: by file, forbidden names.
+        operations: torch operations of the training runs, with counts.
+        backward_kernels: the backward kernels among them.
+        requiring_grad: those with a tensor that required grad.
         graphs: tensors left by training that carry a graph.
-        changed: what of torch's global state was not found as it was.
+        changed: parts of torch's global state that changed.
     """
 
     files: int
@@ -155,7 +154,7 @@ class Certificate:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing was found."""
+        """Whether nothing was found against the claim."""
         return bool(self.operations) and not (
             self.source
             or self.backward_kernels
@@ -172,22 +171,22 @@ class Certificate:
             [
                 f"Certificate of no autograd: {'it holds' if self.holds else 'it does not hold'}",
                 say(
-                    f"the source, minifw.testing apart, names no autograd ({self.files} files)",
+                    f"the source, without minifw.testing, uses no autograd ({self.files} files)",
                     self.source,
                 ),
                 say("no backward kernel ran", self.backward_kernels),
                 say("no tensor required grad", self.requiring_grad),
                 say("no graph was left", self.graphs),
-                say("torch's global state is as it was", self.changed),
+                say("torch's global state is unchanged", self.changed),
                 f"  torch operations used: {len(self.operations)}; --json lists them",
             ]
         )
 
 
 def certify(epochs: int = 1) -> Certificate:
-    """Train every recipe on minifw for some epochs, and look at what happens.
+    """Train every recipe on minifw for some epochs, and record all operations.
 
-    Each is trained twice: with captured steps, and eagerly, which runs with autograd switched on.
+    Each is trained twice: by replay of captured steps and eagerly, with autograd switched on.
     """
     scanned = {path: findings_in(path) for path in framework_files()}
     graphs = []

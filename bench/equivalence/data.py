@@ -1,4 +1,4 @@
-"""Data: batches, folds and encodings, against torch.utils.data where it has a twin."""
+"""Checks of batches, folds and encodings, against torch.utils.data where it has a twin."""
 
 import math
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def _joined(drawn: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 
 def _each_once(framework: ModuleType) -> Iterator[Verdict]:
-    """Each sample comes once, beside its target, in batches of the size, the last one shorter."""
+    """Each sample occurs once, with its target, in batches of the given size, the last shorter."""
     for n, batch_size, sizes in _BATCHES:
         data = _samples(n)
         drawn = list(framework.data.batches(data, batch_size, _seeded(5)))
@@ -44,18 +44,18 @@ def _each_once(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _shuffled(framework: ModuleType) -> Iterator[Verdict]:
-    """In another order every epoch, which is the generator's alone."""
+    """The order differs between epochs and depends on the generator alone."""
     data, before = _samples(30), torch.get_rng_state()
 
     def orders(seed: int) -> list[Tensor]:
         generator = _seeded(seed)
         return [_joined(list(framework.data.batches(data, 7, generator))) for _ in range(2)]
 
-    (first, second), again, others = orders(6), orders(6), orders(7)
+    (first, second), repeated, others = orders(6), orders(6), orders(7)
     yield holds("order", not torch.equal(first, torch.cat(data, 1)), "it is not shuffled")
     yield holds("order", not torch.equal(first, second), "both epochs have the same")
     yield holds("order", not torch.equal(first, others[0]), "both seeds have the same")
-    yield compare("order of the same seed", torch.cat(again), torch.cat([first, second]))
+    yield compare("order of the same seed", torch.cat(repeated), torch.cat([first, second]))
     untouched = torch.equal(before, torch.get_rng_state())
     yield holds("global generator", untouched, "it was drawn from, although another was given")
 
@@ -65,7 +65,7 @@ def _as_a_loader(framework: ModuleType) -> Iterator[Verdict]:
     dataset = TensorDataset(*data)
     for seed in (6, 7):
         sampler = RandomSampler(dataset, generator=_seeded(seed))
-        # A loader draws a seed for its workers besides, be there none.
+        # A loader always draws a seed for its workers.
         loader = DataLoader(dataset, batch_size=7, sampler=sampler, generator=_seeded(0))
         here, there = list(framework.data.batches(data, 7, _seeded(seed))), list(loader)
         yield compare("sizes", [len(pair[0]) for pair in here], [len(pair[0]) for pair in there])
@@ -109,7 +109,7 @@ def _one_hot(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _normalized(framework: ModuleType) -> Iterator[Verdict]:
-    """Every part by the statistics of the first."""
+    """Every part is normalized by the statistics of the first."""
     scale, shift = torch.tensor([1.0, 100.0, 1e-3]), torch.tensor([0.0, -5.0, 7.0])
     parts = [torch.randn(n, 3, generator=_seeded(n)).double() * scale + shift for n in (200, 30, 1)]
     mean, deviation = parts[0].mean(0), parts[0].std(0, correction=0)
@@ -119,14 +119,14 @@ def _normalized(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _constant(framework: ModuleType) -> Iterator[Verdict]:
-    """A constant feature is moved and not scaled."""
+    """A constant feature is shifted and not scaled."""
     for value in (0.0, 0.1, -1e6, 1e-30):
         # 1,000 times 0.1 has a mean that is not 0.1, and so a small deviation.
         train = torch.stack([torch.full((1000,), value), torch.arange(1000.0)], 1)
         train_out, test_out = framework.data.normalize(train, torch.tensor([[value + 3, 0.0]]))
         reach = 1e-6 * abs(value)
-        held = bool(train_out[:, 0].abs().max() <= reach)
-        yield holds("constant feature", held, f"{value} becomes {train_out[0, 0].item()}")
+        centered = bool(train_out[:, 0].abs().max() <= reach)
+        yield holds("constant feature", centered, f"{value} becomes {train_out[0, 0].item()}")
         moved = abs(test_out[0, 0].item() - 3) <= reach + 1e-6
         yield holds("constant feature", moved, f"3 more becomes {test_out[0, 0].item()}")
     (alone,) = framework.data.normalize(torch.tensor([[7.0]]))

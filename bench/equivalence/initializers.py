@@ -19,7 +19,7 @@ __all__ = ["UNITS"]
 def _draws(
     framework: ModuleType, name: str, options: dict[str, Any], draws: bool
 ) -> Iterator[Verdict]:
-    """A tensor and a parameter are filled in place and returned, from the generator alone."""
+    """A tensor and a parameter are filled in place and returned; only the generator is used."""
 
     def given() -> dict[str, Any]:
         return options | ({"generator": Generator().manual_seed(3)} if draws else {})
@@ -61,8 +61,8 @@ def _gains(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _linear(framework: ModuleType) -> Iterator[Verdict]:
-    """Linear draws its first weights as torch's, from the global generator or a given one."""
-    # Ways to the same bound round differently for some sizes and not for others.
+    """Linear draws torch's initial weights, from the global generator or a given one."""
+    # Equivalent formulas of the bound round differently for some sizes.
     for size in (*range(1, 65), 100, 784):
         for options in ({}, {"bias": False}, {"dtype": torch.float64}):
             with seeded(4):

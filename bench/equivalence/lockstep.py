@@ -24,7 +24,7 @@ from minifw.testing.training import Lockstep, distances, move_weights, race
 from minifw.testing.verdict import Status, Verdict, failures
 from reference.frameworks import MINIFW, PYTORCH, Framework
 from reference.recipes import Recipe
-from reference.run import Run, prepare
+from reference.run import RecipeRun, prepare
 
 __all__ = ["Lockstep", "lockstep"]
 
@@ -62,7 +62,7 @@ def lockstep(
         _steps(reference, epochs),
         advance,
         lambda: (_distance(subject, reference), _distance(control, reference)),
-        lambda parted: _blame(recipe, framework, seed, epochs, torch_dtype, parted),
+        lambda step: _diagnose(recipe, framework, seed, epochs, torch_dtype, step),
     )
 
 
@@ -75,7 +75,7 @@ class _Step:
     seed: int
     schedule: bool
 
-    def prepare(self, run: Run) -> None:
+    def prepare(self, run: RecipeRun) -> None:
         """Do what comes before the step."""
         if self.schedule:
             run.scheduler.step()
@@ -86,7 +86,7 @@ class _Step:
             framework.train_step(model, criterion, optimizer, self.input, self.target)
 
 
-def _steps(run: Run, epochs: int) -> Iterator[_Step]:
+def _steps(run: RecipeRun, epochs: int) -> Iterator[_Step]:
     """The training steps of a run, to be done by all sides alike."""
     for epoch in range(epochs):
         for index, (input, target) in enumerate(
@@ -96,26 +96,31 @@ def _steps(run: Run, epochs: int) -> Iterator[_Step]:
             yield _Step(input, target, seed, schedule=epoch > 0 and index == 0)
 
 
-def _train(step: _Step, run: Run) -> None:
+def _train(step: _Step, run: RecipeRun) -> None:
     step.prepare(run)
     step.train(run.framework, run.model, run.criterion, run.optimizer)
 
 
-def _values(run: Run) -> dict[str, Tensor]:
+def _values(run: RecipeRun) -> dict[str, Tensor]:
     return {name: parameter.data for name, parameter in run.model.named_parameters()}
 
 
-def _distance(one: Run, other: Run) -> float:
-    return max(distances(_values(one), _values(other)).values())
+def _distance(ours: RecipeRun, theirs: RecipeRun) -> float:
+    return max(distances(_values(ours), _values(theirs)).values())
 
 
-def _blame(
-    recipe: Recipe, framework: Framework, seed: int, epochs: int, dtype: torch.dtype, parted: int
+def _diagnose(
+    recipe: Recipe,
+    framework: Framework,
+    seed: int,
+    epochs: int,
+    dtype: torch.dtype,
+    diverged_at: int,
 ) -> Verdict:
-    """Do the run again up to the step, and take every part of it through the step by itself."""
+    """Repeat the run up to the step, then run every part of the step alone."""
     twin, subject = (prepare(recipe, side, seed, dtype=dtype) for side in (PYTORCH, framework))
     steps = _steps(twin, epochs)
-    for _ in range(parted - 1):
+    for _ in range(diverged_at - 1):
         step = next(steps)
         for run in (twin, subject):
             _train(step, run)
@@ -158,7 +163,7 @@ class _Call:
     grad_output: list[Tensor]
 
 
-def _watch(run: Run) -> list[_Call]:
+def _watch(run: RecipeRun) -> list[_Call]:
     """A list of the calls that the modules of a PyTorch run will make, inner ones first."""
     calls: list[_Call] = []
 
@@ -202,7 +207,7 @@ def _retry(call: _Call, ours: Any, dtype: torch.dtype, seed: int) -> list[Verdic
     return check(comparison, example, "lockstep", "", call.grad_output, drawn)
 
 
-def _retry_update(step: _Step, subject: Run, twin: Run) -> Verdict:
+def _retry_update(step: _Step, subject: RecipeRun, twin: RecipeRun) -> Verdict:
     """Give the subject's optimizer the gradients of PyTorch's, then let it do the whole step."""
     eps = torch.finfo(step.input.dtype).eps
     model, optimizer = copy.deepcopy((subject.model, subject.optimizer))

@@ -1,4 +1,4 @@
-"""Optimizers against torch.optim, weight by weight: every row of OPTIMIZERS."""
+"""Checks of optimizers against torch.optim: every row of OPTIMIZERS."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ from minifw.testing.verdict import Status, Verdict
 from reference.frameworks import PYTORCH
 from reference.optim_cases import OPTIMIZERS
 
-__all__ = ["STEPS", "UNITS", "make", "parameters", "take"]
+__all__ = ["STEPS", "UNITS", "make", "parameters", "run_steps"]
 
 STEPS = 60
 
@@ -29,13 +29,13 @@ def parameters(framework: Any, dtype: torch.dtype = torch.float64) -> list[Any]:
     ]
 
 
-def take(optimizer: Any, params: list[Any], steps: range) -> Tensor:
-    """Let the optimizer step by gradients that depend on the weights; all weights, a row a step."""
+def run_steps(optimizer: Any, params: list[Any], steps: range) -> Tensor:
+    """Make steps with gradients that depend on the weights; return all weights, a row a step."""
     seen = []
     for step in steps:
         optimizer.zero_grad()
         for index, parameter in enumerate(params[:3]):
-            # The second comes in late, and is left out at times.
+            # The second has no gradient in some steps.
             if index != 1 or (step > 2 and step % 5):
                 data = parameter.data
                 parameter.grad = torch.cos(3 * data + step) * (index + 1) + 0.1 * data
@@ -51,11 +51,11 @@ def make(framework: Any, name: str, params: Any, options: dict[str, Any]) -> Any
 
 def _run(framework: Any, name: str, options: dict[str, Any], dtype: torch.dtype) -> Tensor:
     params = parameters(framework, dtype)
-    return take(make(framework, name, params, options), params, range(STEPS))
+    return run_steps(make(framework, name, params, options), params, range(STEPS))
 
 
 def _steps(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """Bit for bit, in both dtypes."""
+    """Weights equal PyTorch's bit for bit, in both dtypes."""
     for dtype in (torch.float64, torch.float32):
         expected = _run(PYTORCH, name, options, dtype)
         if torch.equal(expected[0], expected[-1]):
@@ -64,47 +64,47 @@ def _steps(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterato
 
 
 def _second_run(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """Nothing is left of the first."""
+    """A second run is not influenced by the first."""
     first, second = (_run(framework, name, options, torch.float64) for _ in range(2))
     yield compare("weights", second, first)
 
 
 def _groups(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """Groups have settings of their own, may come later and be changed."""
+    """Groups have their own settings, may be added later and be changed."""
     runs, settings = [], []
     for side in (PYTORCH, framework):
         params = parameters(side)
         groups = [{"params": params[:1], "lr": 0.2}, {"params": iter(params[1:2])}]
         optimizer = make(side, name, groups, {"weight_decay": 0.1, **options, "lr": 0.01})
-        before = take(optimizer, params, range(5))
+        before = run_steps(optimizer, params, range(5))
         optimizer.add_param_group({"params": params[2], "weight_decay": 0.5})
         optimizer.param_groups[1]["lr"] = 0.05
-        runs.append(torch.cat([before, take(optimizer, params, range(5, STEPS))]))
+        runs.append(torch.cat([before, run_steps(optimizer, params, range(5, STEPS))]))
         settings.append([[g["lr"], g["weight_decay"]] for g in optimizer.param_groups])
     yield compare("weights", runs[1], runs[0])
     yield compare("settings", settings[1], settings[0])
 
 
 def _state_dict(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """A state_dict goes on in the other framework, and in the same."""
-    # Two torch optimizers may hold their state_dict's tensors in common, so each is given its own.
+    """A state_dict resumes in the other framework, and in the same."""
+    # Two torch optimizers may share the tensors of a state_dict, so each gets a copy.
     for saved, loaded in ((PYTORCH, framework), (framework, PYTORCH), (framework, framework)):
         params = parameters(saved)
         optimizer = make(saved, name, params, options)
-        take(optimizer, params, range(7))
+        run_steps(optimizer, params, range(7))
         state_dict = copy.deepcopy(optimizer.state_dict())
         there = parameters(loaded)
         for parameter, source in zip(there, params, strict=True):
             parameter.data.copy_(source.data)
-        # Made with other settings: those of the state_dict count.
+        # Made with other settings, which the state_dict must replace.
         successor = make(loaded, name, there, {"lr": 0.7})
         successor.load_state_dict(state_dict)
-        expected = take(optimizer, params, range(7, STEPS))
-        yield compare("weights", take(successor, there, range(7, STEPS)), expected)
+        expected = run_steps(optimizer, params, range(7, STEPS))
+        yield compare("weights", run_steps(successor, there, range(7, STEPS)), expected)
 
 
 def _gradients(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """A step leaves the gradients as they are; zero_grad takes them away."""
+    """A step does not change gradients; zero_grad removes them."""
     params = parameters(framework)
     grads = [torch.ones_like(parameter.data) for parameter in params[:3]]
     for parameter, grad in zip(params, grads, strict=False):
@@ -124,11 +124,11 @@ def _gradients(framework: ModuleType, name: str, options: dict[str, Any]) -> Ite
 
 
 def _frozen(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """A frozen parameter stays as it is, the others go on."""
-    # torch would go on moving it by momentum and weight decay, since its gradient is no None.
+    """A frozen parameter does not change; the others do."""
+    # torch would change it by momentum and weight decay, because its gradient is not None.
     params = parameters(framework)
     optimizer = make(framework, name, params, options)
-    take(optimizer, params, range(3))
+    run_steps(optimizer, params, range(3))
     params[0].requires_grad_(False)
     frozen, trained = params[0].data.clone(), params[2].data.clone()
     optimizer.step()

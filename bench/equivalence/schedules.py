@@ -1,4 +1,4 @@
-"""Learning-rate schedules against torch's, epoch by epoch: every row of SCHEDULES."""
+"""Checks of learning-rate schedules against torch's: every row of SCHEDULES."""
 
 import copy
 import functools
@@ -17,9 +17,9 @@ from reference.optim_cases import SCHEDULES
 __all__ = ["EPOCHS", "RELATIVE", "UNITS", "VALUES", "make", "make_optimizer", "rates"]
 
 EPOCHS = 70
-RELATIVE = 1e-12  # torch multiplies rate by rate
+RELATIVE = 1e-12  # torch multiplies the rates of all epochs
 
-# Values that fall, stall, jump and are NaN, for the schedule that is given one an epoch.
+# Values by epoch for ReduceLROnPlateau: they fall, stall, jump, or are NaN.
 VALUES: dict[str, Callable[[int], float]] = {
     "stalls": lambda epoch: max(1.0 - 0.1 * epoch, 0.5),
     "rises": lambda epoch: 0.01 * epoch,
@@ -30,13 +30,13 @@ VALUES: dict[str, Callable[[int], float]] = {
 
 
 def make_optimizer(framework: Any) -> Any:
-    """An optimizer of two groups, with rates of their own."""
+    """An optimizer of two groups with different rates."""
     groups = [{"params": [framework.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 2.0)]
     return framework.optim.SGD(groups)
 
 
 def make(framework: Any, name: str, options: dict[str, Any]) -> Any:
-    """The schedule of that name; torch, which lacks one of them, is given its factors."""
+    """The schedule of that name; torch lacks InverseTimeLR and gets its factors."""
     if framework is PYTORCH and name == "InverseTimeLR":
         decay = options["decay"]
         name, options = "LambdaLR", {"lr_lambda": lambda epoch: 1 / (1 + decay * epoch)}
@@ -44,7 +44,7 @@ def make(framework: Any, name: str, options: dict[str, Any]) -> Any:
 
 
 def rates(schedule: Any, epochs: int, value: Callable[[int], float] | None = None) -> list[Any]:
-    """Each group's rate from now on; the schedule is given ``value`` of the epoch, if any."""
+    """Each group's rate in the next epochs; the schedule gets ``value`` of the epoch, if any."""
     seen = []
     for epoch in range(epochs):
         groups = [group["lr"] for group in schedule.optimizer.param_groups]
@@ -69,13 +69,13 @@ def _rates(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterato
 
 
 def _resumed(framework: ModuleType, name: str, options: dict[str, Any]) -> Iterator[Verdict]:
-    """A state_dict goes on in the other framework, and in the same."""
+    """A state_dict resumes in the other framework, and in the same."""
     for saved, loaded in ((PYTORCH, framework), (framework, PYTORCH), (framework, framework)):
         if name == "InverseTimeLR" and PYTORCH in (saved, loaded):
-            continue  # whose state_dict is that of another schedule
+            continue  # torch's state_dict belongs to another schedule
         for value in _values(name):
             schedule = make(saved, name, options)
-            # Made with other settings, where that is possible: those of the state_dict count.
+            # Made with other settings where possible, which the state_dict must replace.
             successor = make(loaded, name, options if value is None else {})
             rates(schedule, 20, value)
             successor.optimizer.load_state_dict(copy.deepcopy(schedule.optimizer.state_dict()))

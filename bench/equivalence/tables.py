@@ -13,7 +13,7 @@ __all__ = ["by_class", "by_row"]
 
 
 def by_class(reports: Sequence[Report]) -> pd.DataFrame:
-    """A row a class: how many of its cases came to what, and how near they came to failing."""
+    """A row a class: its statuses, and its largest error in percent of the bound."""
     groups: dict[str, list[Report]] = {}
     for report in reports:
         groups.setdefault(re.split("[( ]", report.name)[0], []).append(report)
@@ -44,10 +44,10 @@ def by_row(reports: Sequence[Report]) -> pd.DataFrame:
             "status": str(report.status),
             **{
                 f"{name} in {dtype}": max(
-                    (getattr(v, of) for v in report.verdicts if v.example.dtype == dtype),
+                    (getattr(v, attribute) for v in report.verdicts if v.example.dtype == dtype),
                     default=math.nan,
                 )
-                for name, of in (("ULP", "ulp"), ("of bound", "share"))
+                for name, attribute in (("ULP", "ulp"), ("of bound", "share"))
                 for dtype in DTYPES
             },
             "of bound": max((verdict.share for verdict in report.verdicts), default=0.0),

@@ -1,4 +1,4 @@
-"""Training against a plain PyTorch loop: steps, runs, early stops and gradient clipping."""
+"""Checks of training against a plain PyTorch loop: steps, runs, early stopping, clipping."""
 
 import copy
 import functools
@@ -19,7 +19,7 @@ __all__ = ["STOPS", "UNITS"]
 
 Data = tuple[Tensor, Tensor]
 
-# Values of an epoch, arguments of EarlyStopping, epochs run, and the epoch whose weights are best.
+# Value by epoch, arguments of EarlyStopping, number of epochs, and the epoch of the best weights.
 STOPS: dict[str, tuple[list[float], dict[str, Any], int, int]] = {
     "stopped": ([3, 2, 1, 2, 3, 4, 0], {"patience": 3}, 6, 3),
     "not stopped": ([3, 1, 2, 3], {"patience": 3}, 4, 2),
@@ -39,7 +39,7 @@ def _seeded(seed: int) -> Generator:
 
 
 def _network(nn: Any, seed: int = 0) -> Any:
-    """The same first weights in either framework; both draw the same masks of dropout."""
+    """The same initial weights in either framework; both draw the same dropout masks."""
     model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1))
     model.to(torch.float64)
     generator = _seeded(seed)
@@ -54,7 +54,7 @@ def _data(n: int, seed: int) -> Data:
 
 
 def _near(tensor: str, actual: Tensor, expected: Tensor) -> Verdict:
-    """Equal but for the rounding of sums in other orders."""
+    """Equal except for the rounding of sums in another order."""
     return judge(tensor, actual, expected, expected, (), 0.0)
 
 
@@ -65,7 +65,7 @@ def _weights(model: Any) -> Tensor:
 def _loop(
     batch_size: int, epochs: int, train: Data, validation: Data, lr: float = 0.1
 ) -> tuple[Tensor, Tensor]:
-    """A run as one writes it in PyTorch: the weights, and a row an epoch.
+    """A plain PyTorch run: the weights, and a row an epoch.
 
     The rows hold mean loss, loss and accuracy on the validation data, and the learning rate.
     """
@@ -120,7 +120,7 @@ def _fit(framework: ModuleType, model: Any, train: Data, **options: Any) -> tupl
 
 
 def _run(framework: ModuleType) -> Iterator[Verdict]:
-    """Weights, losses, measures and rates of a whole run."""
+    """Weights, losses, metrics and rates of a whole run."""
     train, validation = _data(50, 1), _data(30, 2)
     for batch_size in (20, 50):
         weights, rows = _loop(batch_size, 4, train, validation)
@@ -145,7 +145,7 @@ def _run(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _no_rest(framework: ModuleType) -> Iterator[Verdict]:
-    """A second run does what the first did, even with the same objects to call back."""
+    """A second run equals the first, even with the same callbacks."""
     stopping, seen = framework.EarlyStopping("loss", patience=2), []
     for _ in range(2):
         model = _network(framework.nn)
@@ -174,14 +174,14 @@ def _modes(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _accumulated(framework: ModuleType) -> Iterator[Verdict]:
-    """Several micro-batches a step train as one batch."""
+    """Several micro-batches a step equal one batch."""
     # 50 samples: the last step, and in it the last micro-batch, is shorter than the others.
     for reduction in ("mean", "sum"):
         for micro, accumulate in ((1, 50), (7, 3), (9, 2), (10, 5), (16, 4), (50, 2)):
             seen = []
             for batch_size, steps in ((micro * accumulate, 1), (micro, accumulate)):
                 model = _network(framework.nn)
-                model[2].p = 0.0  # since the masks of two halves are not that of the whole
+                model[2].p = 0.0  # masks of two halves differ from that of the whole
                 history, _ = _fit(
                     framework,
                     model,
@@ -200,7 +200,7 @@ def _accumulated(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _sizes(framework: ModuleType) -> Iterator[Verdict]:
-    """A micro-batch is all that is gone through at a time."""
+    """Each forward pass processes one micro-batch."""
     sizes: list[int] = []
 
     class Sizes(framework.nn.Module):  # type: ignore[misc, name-defined]
@@ -214,7 +214,7 @@ def _sizes(framework: ModuleType) -> Iterator[Verdict]:
 
 
 def _step(framework: ModuleType) -> Iterator[Verdict]:
-    """One step, whatever gradient was left by an earlier one; its loss is the one before it."""
+    """One step ignores earlier gradients and returns the loss before the update."""
     input, target = _data(20, 7)
     losses, weights = [], []
     for nn, optim in ((torch.nn, torch.optim), (framework.nn, framework.optim)):
@@ -237,7 +237,7 @@ def _step(framework: ModuleType) -> Iterator[Verdict]:
 
 
 class _Script:
-    """Makes a callback that puts values into the history, and notes the weights of each epoch."""
+    """Makes a callback that writes values into the history and records the weights."""
 
     def __init__(self, framework: ModuleType, values: list[float]) -> None:
         self.weights: list[Tensor] = []
@@ -266,21 +266,21 @@ def _stopped(
 
 
 def _stops(framework: ModuleType) -> Iterator[Verdict]:
-    """It ends when it should, and the model has its best weights back, stopped or not."""
+    """It stops at the right epoch, and the best weights are restored, stopped or not."""
     for values, options, epochs, best in STOPS.values():
         stopping = framework.EarlyStopping("score", **options)
         yield from _stopped(framework, stopping, values, epochs, best)
 
 
 def _starts_afresh(framework: ModuleType) -> Iterator[Verdict]:
-    """Nothing is left in it of the run before."""
+    """The state of an earlier run is reset."""
     stopping = framework.EarlyStopping("score", patience=1)
     yield from _stopped(framework, stopping, [0.0, 1.0], 2, 1)
     yield from _stopped(framework, stopping, [5.0, 4.0, 6.0], 3, 2)
 
 
 def _evaluated(framework: ModuleType) -> Iterator[Verdict]:
-    """In evaluation mode, with the mode put back and no call left to go back through."""
+    """It uses evaluation mode, restores the mode and leaves no pending call."""
     data = _data(10, 8)
     for mode in (True, False):
         model = _network(framework.nn).train(mode)
@@ -289,18 +289,18 @@ def _evaluated(framework: ModuleType) -> Iterator[Verdict]:
         expected = _network(torch.nn).eval()(data[0]).mean().item()
         yield compare("metric", [measured["mean"]], [expected], 1e-12)
         back = all(module.training is mode for module in model.modules())
-        yield holds("modes", back, "the mode is not put back")
+        yield holds("modes", back, "the mode is not restored")
         try:
             model.backward(torch.ones(10, 1, dtype=torch.float64))
         except RuntimeError:
             continue
-        yield holds("calls", False, "a call is left to go back through")
+        yield holds("calls", False, "a pending call is left")
 
 
 def _clipped(
     framework: ModuleType, clip: Callable[[Any, list[Any]], Any], special: bool
 ) -> Iterator[Verdict]:
-    """Gradients and the norm, bit for bit; those that were handed out stay as they are."""
+    """Gradients and the norm are equal bit for bit; gradients handed out do not change."""
     for dtype in (torch.float64, torch.float32):
         found, handed_out, generator = [], [], _seeded(0)
         drawn = [torch.randn(shape, generator=generator).to(dtype) for shape in ((7, 3), (4,))]

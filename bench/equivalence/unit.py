@@ -1,8 +1,7 @@
-"""Units: what is not a layer, checked against PyTorch all the same.
+"""Units: optimizers, schedules, initializers, data and training, checked against PyTorch.
 
-Optimizers, schedules, initializers, data and training have no backward pass, so each has checks of
-its own. A check is a function of a framework, by which is meant anything with the surface of the
-package ``minifw``; it yields the verdicts of the engine.
+They have no backward pass, so each has its own checks. A check is a function of a framework, any
+module with the API of the package ``minifw``, and yields verdicts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,11 +24,11 @@ Check = Callable[[ModuleType], Iterable[Verdict]]
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit, and the checks that are made of it.
+    """A unit and its checks.
 
     Attributes:
         name: of the unit, for tables.
-        uses: by their paths in ``minifw``, what its checks call: "optim.Adam", "data.batches".
+        uses: paths in ``minifw`` of everything its checks call: "optim.Adam", "data.batches".
         checks: by name.
     """
 
@@ -38,7 +37,7 @@ class Unit:
     checks: Mapping[str, Check]
 
     def verdicts(self, check: str, framework: ModuleType) -> list[Verdict]:
-        """What one check says of the unit as ``framework`` has it."""
+        """The verdicts of one check on the unit of ``framework``."""
         try:
             found = list(self.checks[check](framework))
         except Exception as error:
@@ -46,22 +45,22 @@ class Unit:
         return [replace(verdict, check=check) for verdict in found]
 
     def report(self, framework: ModuleType) -> Report:
-        """What all checks say of it."""
+        """The report of all checks."""
         verdicts = [v for check in self.checks for v in self.verdicts(check, framework)]
         return Report(self.name, tuple(verdicts), examples=len(self.checks))
 
 
 def call(name: str, options: Mapping[str, Any]) -> str:
-    """A row of a table in a word: ``Adam(lr=0.1, amsgrad=True)``."""
+    """The name of a row of a table: ``Adam(lr=0.1, amsgrad=True)``."""
 
-    def said(value: Any) -> str:
+    def text(value: Any) -> str:
         if isinstance(value, list):
-            return f"[{', '.join(map(said, value))}]"
+            return f"[{', '.join(map(text, value))}]"
         if callable(value):
             return str(getattr(value, "__name__", type(value).__name__))
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    return f"{name}({', '.join(f'{key}={said(value)}' for key, value in options.items())})"
+    return f"{name}({', '.join(f'{key}={text(value)}' for key, value in options.items())})"
 
 
 def compare(
@@ -73,9 +72,9 @@ def compare(
     """Judge numbers entry by entry, by default bit for bit.
 
     Args:
-        tensor: what they are.
-        actual, expected: of the framework and of PyTorch.
-        relative: what an entry may be off, relative to itself; and by a rounding of 1 besides.
+        tensor: the name of the numbers.
+        actual, expected: from the framework and from PyTorch.
+        relative: allowed error relative to each entry, plus one rounding of 1.
     """
     actual, expected = (
         side if isinstance(side, Tensor) else torch.tensor(side, dtype=torch.float64)
@@ -90,7 +89,7 @@ def compare(
         return Verdict(tensor, Status.PASSED, example=example)
     here, there = actual.double(), expected.double()
     allowed = there.abs() * relative + (torch.finfo(torch.float64).eps if relative else 0.0)
-    allowed = allowed.masked_fill(~there.isfinite(), 0.0)  # what is infinite is so on both sides
+    allowed = allowed.masked_fill(~there.isfinite(), 0.0)  # an infinity must be equal on both sides
     same = (here == there) | (here.isnan() & there.isnan())
     error = (here - there).abs().masked_fill(same, 0.0)
     wrong = ~(error <= allowed)
@@ -116,5 +115,5 @@ def compare(
 
 
 def holds(tensor: str, right: bool, reason: str) -> Verdict:
-    """PASSED if ``right``, else FAILED for the reason given."""
+    """PASSED if ``right``, otherwise FAILED with ``reason``."""
     return Verdict(tensor, Status.PASSED) if right else Verdict(tensor, Status.FAILED, reason)

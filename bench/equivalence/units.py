@@ -1,4 +1,4 @@
-"""All units that are no layers, and their reports."""
+"""All units, and their reports."""
 
 from types import ModuleType
 
@@ -22,6 +22,6 @@ def unit_reports(framework: ModuleType = minifw) -> list[Report]:
     """The report of each unit.
 
     Args:
-        framework: anything with the surface of the package ``minifw``. Default: that itself.
+        framework: a module with the API of the package ``minifw``. Default: minifw.
     """
     return [unit.report(framework) for unit in UNITS]

@@ -47,7 +47,7 @@ class Linear(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> Any:
         input, weight = ctx.saved_tensors
         # Of one sample or of many, in any number of leading dimensions.
-        rows, grads = input.reshape(-1, input.shape[-1]), grad_output.reshape(-1, len(weight))
+        rows, grads = ((t if t.dim() > 1 else t[None]).flatten(0, -2) for t in (input, grad_output))
         return grad_output @ weight, grads.t() @ rows, grads.sum(0)
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+
+def _parts(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x / r and 1 / r."""
+    # A square of float16 overflows from 256 on: at least float32 inside, as in PyTorch.
+    wide = input.to(torch.promote_types(input.dtype, torch.float32))
+    inverse = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+    return wide * inverse, inverse
 
 
 class _Normalize(torch.autograd.Function):
@@ -16,16 +23,15 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, eps: float) -> Tensor:
-        # A square of float16 overflows from 256 on: at least float32 inside, as in PyTorch.
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
-        inverse = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
-        ctx.save_for_backward(wide * inverse, inverse)
-        return (wide * inverse).to(input.dtype)
+        ctx.save_for_backward(input)
+        ctx.eps = eps
+        return _parts(input, eps)[0].to(input.dtype)
 
     @staticmethod
-    @once_differentiable  # what is saved is no function of the input to autograd
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        output, inverse = ctx.saved_tensors
+        # From the input, and not from what forward made of it without autograd: so that the
+        # gradient has a derivative too.
+        output, inverse = _parts(ctx.saved_tensors[0], ctx.eps)
         along = (grad_output * output).mean(-1, keepdim=True)
         return (inverse * (grad_output - output * along)).to(grad_output.dtype), None
 
@@ -34,9 +40,8 @@ class _NormalizeByAConstant(_Normalize):
     """The same, but r is taken for a number that does not depend on the input."""
 
     @staticmethod
-    @once_differentiable  # what is saved is no function of the input to autograd
     def backward(ctx: Any, grad_output: Tensor) -> Any:
-        _, inverse = ctx.saved_tensors
+        _, inverse = _parts(ctx.saved_tensors[0], ctx.eps)
         return (inverse * grad_output).to(grad_output.dtype), None
 
 

@@ -1,9 +1,9 @@
-"""The catalog of faults that the equivalence engine has to find.
+"""The catalog of mutants: copies of minifw with one deliberate fault, which the checks must find.
 
-Each is a minifw in which one class or function is wrong, and is named after what it does.
+In each, one class or function is wrong; its docstring is the name of the fault.
 """
 
-from bench.faults import (  # noqa: F401 -- each notes its faults
+from bench.faults import (  # noqa: F401 -- each registers its faults
     activations,
     data,
     initializers,

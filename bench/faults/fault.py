@@ -1,4 +1,4 @@
-"""A fault: minifw with one class or function in it replaced by a wrong one."""
+"""Mutants: copies of minifw in which one class or function is replaced by a wrong one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault.
+    """A deliberate fault.
 
     Attributes:
-        name: what it does, in plain words.
-        where: the path in ``minifw`` of what it is put into: "nn.Linear", "data.batches".
-        wrong: what stands there instead.
+        name: its effect, in plain words.
+        where: the path in ``minifw`` of the replaced class or function: "nn.Linear".
+        wrong: the replacement.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Fault:
 
     @property
     def family(self) -> str:
-        """The module of the catalog that the fault is in: "layers", "optimizers"."""
+        """The module of the catalog that defines the fault: "layers", "optimizers"."""
         return str(self.wrong.__module__.rpartition(".")[2])
 
     def framework(self) -> ModuleType:
-        """minifw with the fault in it; minifw itself stays as it is."""
+        """The mutant: a copy of minifw with the fault; minifw itself is unchanged."""
         return replaced(minifw, self.where, self.wrong)
 
 
@@ -44,13 +44,13 @@ FAULTS: list[Fault] = []
 
 
 def fault(where: str) -> Callable[[T], T]:
-    """Note a class or function in :data:`FAULTS`, under its docstring as a name."""
+    """Register a class or function in :data:`FAULTS`; its docstring is the name."""
 
-    def note(wrong: T) -> T:
+    def register(wrong: T) -> T:
         FAULTS.append(Fault(wrong.__doc__ or "", where, wrong))
         return wrong
 
-    return note
+    return register
 
 
 def replaced(module: ModuleType, path: str, value: Any) -> ModuleType:
@@ -65,10 +65,10 @@ def replaced(module: ModuleType, path: str, value: Any) -> ModuleType:
 def differentiate(
     function: Callable[..., Tensor], *tensors: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-    """The value of a function and its pullback by autograd.
+    """The value of a function, and its pullback by autograd.
 
-    So that a wrong formula has the gradient that belongs to it, and a ``detach`` in a right one is
-    a dependence that its backward pass forgets.
+    A wrong formula thus has its own gradient, and a ``detach`` in a right one is a dependence that
+    the backward pass forgets.
     """
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
     output = function(*leaves)

@@ -1,7 +1,7 @@
 """The kill matrix: which check finds which fault of the catalog.
 
-A check kills a fault if it fails with the fault and passes without it, on the same row: the same
-case of a layer, or the same unit. What the right minifw fails too is no kill.
+A check kills a mutant if, on the same case of a layer or the same unit, it fails with the fault and
+passes without it. A failure of the right minifw is not a kill.
 """
 
 import functools
@@ -37,11 +37,11 @@ __all__ = [
     "kill_matrix",
     "layer_fails",
     "rows",
-    "trials",
+    "try_checks",
     "unit_fails",
 ]
 
-EXAMPLES = 8  # of the fuzzer, on each row
+FUZZ_EXAMPLES = 8  # examples of the fuzzer on each row
 
 LAYER_CHECKS = CHECK_NAMES
 UNIT_CHECKS = tuple(dict.fromkeys(name for unit in UNITS for name in unit.checks))
@@ -52,14 +52,14 @@ class KillMatrix:
     """Fault by check.
 
     Attributes:
-        kills: by the number of a fault in the catalog, whether each check that was made of it
-            kills it, by the check's name.
+        kills: by the number of a fault in the catalog and the name of a check, whether the check
+            kills it.
     """
 
     kills: Mapping[int, Mapping[str, bool]]
 
     def frame(self) -> pd.DataFrame:
-        """A row a fault, a column a check: 1 a kill, 0 none, missing where it was not made."""
+        """A row a fault, a column a check: 1 for a kill, 0 for none, missing where not tried."""
         places = list(dict.fromkeys(fault.where for fault in FAULTS))
         numbers = sorted(self.kills, key=lambda number: places.index(FAULTS[number].where))
         frame = pd.DataFrame([self.kills[number] for number in numbers], dtype=float)
@@ -77,7 +77,7 @@ class KillMatrix:
         ]
 
     def faults(self) -> pd.DataFrame:
-        """A row a fault: where it is, how many checks kill it, and the first of them."""
+        """A row a fault: its place, the number of checks that kill it, and the first of them."""
         frame = self.frame()
         killed = frame.fillna(0).astype(bool)
         return pd.DataFrame(
@@ -90,9 +90,9 @@ class KillMatrix:
         )
 
     def checks(self) -> pd.DataFrame:
-        """A row a check: how many faults it was tried on and kills, and how many no other does.
+        """A row a check: the numbers of faults it was tried on, kills, and kills alone.
 
-        The last column leaves the fuzzer aside, whose examples come upon what every check tries.
+        The last column ignores the fuzzer, whose examples overlap with those of every check.
         """
         killed = self.frame().fillna(0).astype(bool)
         fixed = killed.assign(fuzzing=False)
@@ -107,7 +107,7 @@ class KillMatrix:
         )
 
     def redundant(self) -> list[str]:
-        """The checks that kill nothing that another does not; two may stand in for each other."""
+        """The checks that kill no fault alone; two of them may cover for each other."""
         checks = self.checks()
         return list(checks["check"][checks["kills alone"] == 0])
 
@@ -119,8 +119,8 @@ def kill_matrix(
 
     Args:
         jobs: processes.
-        console: where to draw the progress.
-        numbers: of the faults in the catalog. Default: all.
+        console: shows the progress.
+        numbers: numbers of faults in the catalog. Default: all.
     """
     places: dict[str, list[int]] = {}
     for number in numbers:
@@ -137,13 +137,15 @@ def kill_matrix(
 
 
 def _try(numbers: list[int]) -> dict[int, dict[str, bool]]:
-    """Try the faults of one place in one process, where they share what PyTorch makes."""
+    """Try the faults of one place in one process, where they share PyTorch's results."""
     torch.set_num_threads(1)
-    return {number: dict(trials(FAULTS[number])) for number in numbers}
+    return {number: dict(try_checks(FAULTS[number])) for number in numbers}
 
 
-def trials(fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS) -> Iterator[tuple[str, bool]]:
-    """Each check that is made of a fault, and whether it kills it; those of layers in an order."""
+def try_checks(
+    fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS
+) -> Iterator[tuple[str, bool]]:
+    """Each check that applies to a fault, those of layers in an order, and whether it kills it."""
     framework = fault.framework()
     cases = rows(fault.where.removeprefix("nn."))
     for name in layer_checks if cases else ():
@@ -169,8 +171,8 @@ def trials(fault: Fault, layer_checks: Sequence[str] = LAYER_CHECKS) -> Iterator
 def rows(module: str) -> list[Case]:
     """The rows that a fault in a module is tried on.
 
-    Each option, rank, domain and mode of its rows in the table once, and one row of another module
-    that it is a part of.
+    They cover each option, rank, domain and mode of the module once; one further row is of another
+    module that contains it.
     """
     chosen: list[Case] = []
     seen: set[object] = set()
@@ -190,19 +192,21 @@ def _has_part(case: Case, module: str) -> bool:
 
 
 def layer_fails(name: str, case: Case, nn: ModuleType) -> bool:
-    """Whether a check of a row fails if its modules are those of ``nn``."""
+    """Whether a check of a row fails with the modules of ``nn``."""
     comparison = replace(of_case(case, nn), known=_known(case.name))
-    with warnings.catch_warnings(action="ignore"):  # which a fault may well give
+    with warnings.catch_warnings(action="ignore"):  # a fault may raise warnings
         try:
             if name == "cross-check":
                 return any(testimony.status == Status.FAILED for testimony in hear(comparison))
             if name == "gradcheck":
                 return bool(gradcheck(comparison))
             if name == "fuzzing":
-                return bool(failures(fuzz(comparison, tuple(DTYPES), EXAMPLES, 0, shrink=False)))
+                return bool(
+                    failures(fuzz(comparison, tuple(DTYPES), FUZZ_EXAMPLES, 0, shrink=False))
+                )
             examples = catalog(tuple(DTYPES), comparison)[name].examples
             return any(failures(check(comparison, example, name)) for example in examples)
-        except Exception:  # it cannot even be made
+        except Exception:  # the module cannot be constructed
             return True
 
 
@@ -214,7 +218,7 @@ def unit_fails(name: str, unit: Unit, framework: ModuleType) -> bool:
 
 @functools.cache
 def _known(case_name: str) -> dict[str, Expected]:
-    """What PyTorch makes of the examples of a row, which is the same for every fault."""
+    """PyTorch's results on the examples of a row, shared by all faults."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""What the kill matrix leaves in the output folder: a table, a report and a picture."""
+"""The files of the kill matrix: a table, a report and a picture."""
 
 from pathlib import Path
 
@@ -31,15 +31,15 @@ def _report(matrix: KillMatrix) -> str:
     faults, checks = matrix.faults(), matrix.checks()
     return "\n\n".join(
         [
-            "# The tester tested",
+            "# The kill matrix: which check finds which fault",
             f"{(faults['killed by'] > 0).sum()} of {len(faults)} faults are killed; survivors: "
-            f"{', '.join(matrix.survivors()) or 'none'}. A check kills a fault if it fails with "
-            "the fault, and passes without it, on the same row.",
+            f"{', '.join(matrix.survivors()) or 'none'}. A check kills a fault if, on the same "
+            "row, it fails with the fault and passes without it.",
             "## Faults",
             faults.to_markdown(index=False),
             "## Checks",
             checks.to_markdown(index=False),
-            "Checks that kill nothing that another does not, each taken by itself, since two may "
-            f"stand in for each other: {', '.join(matrix.redundant())}.\n",
+            "Checks that kill no fault alone (two of them may cover for each other): "
+            f"{', '.join(matrix.redundant())}.\n",
         ]
     )

@@ -22,7 +22,7 @@ def draw_differences(differences: pd.DataFrame, margin: float, title: str) -> Fi
     """Draw a forest plot: minifw's accuracy minus PyTorch's, with intervals and a band, the margin.
 
     Args:
-        differences: a row an interval: label, value, low, high, in percentage points; held,
+        differences: a row an interval: label, value, low, high, in percentage points; equivalent,
             whether it lies within the margin.
         margin: half the width of the band, in percentage points.
         title: of the figure.
@@ -31,7 +31,7 @@ def draw_differences(differences: pd.DataFrame, margin: float, title: str) -> Fi
     axes.axvspan(-margin, margin, color=BAND, linewidth=0)
     axes.axvline(0, color=MUTED, linewidth=0.8)
     colors = {True: PALETTE["pytorch"], False: PALETTE["minifw"]}
-    _points(axes, differences, "held", colors, ["o", "X"])
+    _points(axes, differences, "equivalent", colors, ["o", "X"])
     reach = 1.15 * max(margin, np.nanmax(differences[["value", "low", "high"]].abs()))
     axes.set(xlim=(-reach, reach), xlabel="difference, percentage points")
     axes.set_title(title, loc="left")

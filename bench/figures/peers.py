@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from bench.figures.estimates import OF_SAMPLES, as_samples
 from bench.figures.style import INK, MUTED, OTHERS, PALETTE, styled
-from bench.timing.peers import AGAIN
+from bench.timing.peers import REPEAT
 
 __all__ = ["draw_network", "draw_peers", "draw_stacks"]
 
@@ -31,7 +31,7 @@ def _bars(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _lines(axes: Axes, table: pd.DataFrame) -> None:
-    stacks = table[(table["setting"] == "stack") & (table["peer"] != AGAIN)]
+    stacks = table[(table["setting"] == "stack") & (table["peer"] != REPEAT)]
     peers = stacks["peer"].unique()
     others = zip((peer for peer in peers if peer not in PALETTE), OTHERS, strict=False)
     sns.lineplot(

@@ -1,1 +1,1 @@
-"""The page: what each part of it shows, computed from the files of the output folder."""
+"""The page: the numbers of each part, computed from the files of the output folder."""

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench import figures
-from bench.accuracy.tables import readable_range
+from bench.accuracy.tables import format_range
 from bench.page.files import UnreadableFileError, paragraphs, read_csv
 from bench.page.tables import p_value, percent, points, table, two_digits
 from bench.runs.regions import load_regions
@@ -21,30 +21,30 @@ _ENDS = ("mean", "low", "high")
 
 
 def _rows(folder: Path) -> pd.DataFrame:
-    """The table of the statistics; a column "x_mean" is called "x", as its interval's are."""
+    """The table of the statistics, with each column "x_mean" renamed to "x"."""
     columns = ["difference_seeds", "difference_tost_p", "difference_tost_power"]
-    columns += [f"{of}_{end}" for of in (*_SIDES, "difference", "control") for end in _ENDS]
+    columns += [f"{name}_{end}" for name in (*_SIDES, "difference", "control") for end in _ENDS]
     path = folder / "accuracy.csv"
     rows = read_csv(path, "recipe", "part", "margin", "difference_verdict", *columns)
     return rows.rename(columns=lambda column: column.removesuffix("_mean"))
 
 
 def accuracy(folder: Path) -> dict[str, Any]:
-    """Paired differences of accuracy against the margin, and what is said of each."""
+    """Paired differences of accuracy beside the margin, and their verdicts."""
     rows = _rows(folder)
     margin = float(rows["margin"].iloc[0])
     pictures = []
-    for part, own in rows.dropna(subset=["difference"]).groupby("part", sort=False):
+    for part, group in rows.dropna(subset=["difference"]).groupby("part", sort=False):
         lines = pd.DataFrame(
             {
-                "label": own["recipe"],
-                "value": own["difference"],
-                "low": own["difference_low"],
-                "high": own["difference_high"],
-                "held": own["difference_verdict"] == "equivalent",
+                "label": group["recipe"],
+                "value": group["difference"],
+                "low": group["difference_low"],
+                "high": group["difference_high"],
+                "equivalent": group["difference_verdict"] == "equivalent",
             }
         )
-        said = "; ".join(
+        summary = "; ".join(
             f"{row.label} {row.value:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
             for row in lines.itertuples()
         )
@@ -54,7 +54,7 @@ def accuracy(folder: Path) -> dict[str, Any]:
                 figures.as_svg(figures.draw_differences(lines, margin, title)),
                 f"differences-{part}",
                 f"Forest plot, {title}: minifw minus PyTorch in percentage points, with 95 % "
-                f"intervals, over a band of the equivalence margin, {margin:g}. {said}.",
+                f"intervals, over a band of the equivalence margin, {margin:g}. {summary}.",
             )
         )
     return {
@@ -62,7 +62,7 @@ def accuracy(folder: Path) -> dict[str, Any]:
         "counts": rows["difference_verdict"].value_counts().to_dict(),
         "rows": len(rows),
         "recipes": rows["recipe"].nunique(),
-        "seeds": readable_range(rows["difference_seeds"]),
+        "seeds": format_range(rows["difference_seeds"]),
         "farthest": float(rows["difference"].abs().max()),
         "pictures": pictures,
         "text": paragraphs(folder / "accuracy.md"),
@@ -74,11 +74,11 @@ def accuracy(folder: Path) -> dict[str, Any]:
                 "recipe": "recipe",
                 "part": "part",
                 "difference_verdict": "verdict",
-                "difference": "difference, points",
+                "difference": "difference, percentage points",
                 "difference_tost_p": "TOST p",
                 "difference_tost_power": "power",
                 "difference_seeds": "seeds",
-                "control": "PyTorch, other seeds, points",
+                "control": "PyTorch, other seeds, percentage points",
             },
             {
                 "difference": points,
@@ -112,22 +112,22 @@ def curves(folder: Path) -> dict[str, Any]:
         *("validation_accuracy_mean", "validation_accuracy_std"),
     )
     pictures = []
-    for recipe, own in averages.groupby("recipe", sort=False):
-        said = "; ".join(
+    for recipe, group in averages.groupby("recipe", sort=False):
+        summary = "; ".join(
             f"{framework} ends after epoch {end['epoch']} with a loss of {end['loss_mean']:.3f} "
             f"and an accuracy of {100 * end['validation_accuracy_mean']:.1f} %"
-            for framework, end in own.groupby("framework").last().iterrows()
+            for framework, end in group.groupby("framework").last().iterrows()
         )
         pictures.append(
             figures.inline(
-                figures.as_svg(figures.draw_curves(own, alone=True)),
+                figures.as_svg(figures.draw_curves(group, alone=True)),
                 f"curves-{recipe}",
-                f"{recipe}: training loss and validation accuracy over the epochs. {said}.",
+                f"{recipe}: training loss and validation accuracy over the epochs. {summary}.",
             )
         )
     return {
         "pictures": pictures,
-        "seeds": readable_range(averages.groupby("recipe")["seeds"].max()),
+        "seeds": format_range(averages.groupby("recipe")["seeds"].max()),
     }
 
 
@@ -138,24 +138,26 @@ def regions(folder: Path) -> dict[str, Any]:
         shares = load_regions(path)
     except (ValueError, OSError) as error:
         raise UnreadableFileError(path, error) from None
-    pictures, apart = [], 0.0
-    for recipe, own in shares.groupby("recipe", sort=False):
-        trained = own.groupby("framework", sort=False)["share"].last()
-        apart = max(apart, float(np.ptp(np.stack(list(trained)), axis=0).mean()))
-        said = ", ".join(f"{100 * share.mean():.0f} % on {name}" for name, share in trained.items())
+    pictures, largest = [], 0.0
+    for recipe, group in shares.groupby("recipe", sort=False):
+        trained = group.groupby("framework", sort=False)["share"].last()
+        largest = max(largest, float(np.ptp(np.stack(list(trained)), axis=0).mean()))
+        summary = ", ".join(
+            f"{100 * share.mean():.0f} % on {name}" for name, share in trained.items()
+        )
         pictures.append(
             figures.inline(
-                figures.as_svg(figures.draw_regions(own)),
+                figures.as_svg(figures.draw_regions(group)),
                 f"regions-{recipe}",
-                f"{recipe}: decision regions after some epochs beside the true disk. Of the "
-                f"square, half of which is the disk, the trained models take for inside: {said}.",
+                f"{recipe}: decision regions after some epochs beside the true disk. The "
+                f"trained models classify as inside, where the disk is 50 %: {summary}.",
             )
         )
-    return {"pictures": pictures, "apart": 100 * apart}
+    return {"pictures": pictures, "largest_difference": 100 * largest}
 
 
 def reported(folder: Path) -> dict[str, Any]:
-    """The reports' own accuracies beside ours, and where they lie."""
+    """The reports' accuracies beside ours, and our prediction intervals."""
     rows = _rows(folder)
     names = ("", "_low", "_high", "_report")
     sides = [
@@ -173,14 +175,14 @@ def reported(folder: Path) -> dict[str, Any]:
         "reported": table(
             given,
             "reported",
-            "Accuracies that the reports give beside ours, in %",
+            "Accuracies of the reports beside ours, in %",
             {
                 "recipe": "recipe",
                 "part": "part",
                 "framework": "framework",
                 "ours_report": "report",
                 "ours": "ours, mean",
-                "placed": "among further runs of ours",
+                "placed": "our 95 % prediction interval",
             },
             dict.fromkeys(("ours_report", "ours"), percent),
         ),

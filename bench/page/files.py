@@ -1,4 +1,4 @@
-"""What the page reads: tables, JSON and paragraphs from the output folder."""
+"""Reading tables, JSON and paragraphs from the output folder."""
 
 import json
 from pathlib import Path
@@ -12,21 +12,21 @@ __all__ = ["NoRowsError", "UnreadableFileError", "paragraphs", "read_csv", "read
 
 
 class UnreadableFileError(ValueError):
-    """A file of the output folder is not what its command writes."""
+    """A file of the output folder has unexpected content."""
 
     def __init__(self, path: Path, problem: object) -> None:
         line = str(problem).partition("\n")[0]
         super().__init__(
-            f"cannot read {str(path)!r}: {line}; remove it, or run the command again that makes it"
+            f"cannot read {str(path)!r}: {line}; remove it, or run the command that writes it again"
         )
 
 
 class NoRowsError(Exception):
-    """A table has its columns and no row: its command had nothing to measure."""
+    """A table has columns but no rows: its command had nothing to measure."""
 
 
 def read_csv(path: Path, *columns: str) -> pd.DataFrame:
-    """Read a table that has rows, and ``columns`` among its columns."""
+    """Read a table that must have rows and ``columns``."""
     try:
         frame = pd.read_csv(path)
     except (ValueError, OSError) as error:
@@ -51,8 +51,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def paragraphs(path: Path) -> Markup:
-    """Read a Markdown file's text, without headings, tables and pictures; "" without a file."""
+    """Read the paragraphs of a Markdown file; "" if it is missing.
+
+    Headings, tables and pictures are left out.
+    """
     blocks = path.read_text(encoding="utf-8").split("\n\n") if path.is_file() else []
     text = [block for block in blocks if not block.lstrip().startswith(("#", "|", "!"))]
-    # The renderer escapes what is not Markdown, HTML among it.
+    # The renderer escapes HTML.
     return Markup(MarkdownIt("commonmark", {"html": False}).render("\n\n".join(text)))

@@ -9,20 +9,20 @@ from typing import Any
 from bench.page import accuracy, speed, verdicts
 from bench.page.written import as_written
 
-__all__ = ["PARTS", "Part"]
+__all__ = ["PAGE_PARTS", "PagePart"]
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of the page, shown where its file is in the folder.
+class PagePart:
+    """A part of the page, shown if the folder has its file.
 
     Attributes:
-        name: of its place in the page, and of its template.
+        name: of its anchor in the page, and of its template.
         title: its heading.
-        file: that it is made from; None for one that needs no file.
-        command: that makes the file.
-        show: from the folder to the variables of the template.
-        template: in bench/page/templates/parts, if it is not called like the part.
+        file: the file it needs, if any.
+        command: the command that writes the file.
+        show: computes the variables of the template from the folder.
+        template: in bench/page/templates/parts. Default: the name of the part.
     """
 
     name: str
@@ -37,31 +37,37 @@ _WRITTEN = "written"
 _COMPARE = "python bench/compare.py"
 _VERIFY = "python bench/verify.py --output-dir results"
 
-PARTS = (
-    Part("verification", "Verdicts", "verification.csv", _VERIFY, verdicts.verification),
-    Part("faults", "The checks checked", "kill_matrix.csv", f"{_VERIFY} --faults", verdicts.faults),
-    Part("accuracy", "Accuracy", "accuracy.csv", _COMPARE, accuracy.accuracy),
-    Part(
+PAGE_PARTS = (
+    PagePart("verification", "Verdicts", "verification.csv", _VERIFY, verdicts.verification),
+    PagePart(
+        "faults",
+        "Do the checks find faults?",
+        "kill_matrix.csv",
+        f"{_VERIFY} --faults",
+        verdicts.faults,
+    ),
+    PagePart("accuracy", "Accuracy", "accuracy.csv", _COMPARE, accuracy.accuracy),
+    PagePart(
         "lockstep",
-        "What a test of accuracy cannot see",
+        "What a test of accuracy cannot show",
         "verification.csv",
         _VERIFY,
         verdicts.lockstep,
     ),
-    Part("curves", "Learning curves", "learning_curves.csv", _COMPARE, accuracy.curves),
-    Part("regions", "Decision regions", "decision_regions.npz", _COMPARE, accuracy.regions),
-    Part("speed", "Time and memory", "speed.csv", _COMPARE, speed.speed),
-    Part("scaling", "Scaling", "scaling.csv", "python bench/scaling.py", speed.scaling),
-    Part("peers", "Beside its peers", "peers.csv", "python bench/peers.py", speed.peers),
-    Part(
+    PagePart("curves", "Learning curves", "learning_curves.csv", _COMPARE, accuracy.curves),
+    PagePart("regions", "Decision regions", "decision_regions.npz", _COMPARE, accuracy.regions),
+    PagePart("speed", "Time and memory", "speed.csv", _COMPARE, speed.speed),
+    PagePart("scaling", "Scaling", "scaling.csv", "python bench/scaling.py", speed.scaling),
+    PagePart("peers", "Peers", "peers.csv", "python bench/peers.py", speed.peers),
+    PagePart(
         "profile",
-        "Where the time of a step goes",
+        "Profile of a training step",
         "profile.csv",
         "python bench/profile_step.py",
         partial(as_written, name="profile", caption="The calls of a training step"),
         _WRITTEN,
     ),
-    Part(
+    PagePart(
         "initialization",
         "The open question of report 001",
         "initialization.csv",
@@ -69,6 +75,6 @@ PARTS = (
         partial(as_written, name="initialization", caption="Framework by initialization"),
         _WRITTEN,
     ),
-    Part("reported", "The reports' figures", "accuracy.csv", _COMPARE, accuracy.reported),
-    Part("definitions", "How to read this"),
+    PagePart("reported", "The reports' figures", "accuracy.csv", _COMPARE, accuracy.reported),
+    PagePart("definitions", "How to read this"),
 )

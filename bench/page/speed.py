@@ -1,4 +1,4 @@
-"""The parts on cost: time beside PyTorch's, memory, and the peers."""
+"""The parts on cost: speed-up over PyTorch, memory, scaling, and the peers."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ _BYTES = ("minifw_bytes", "pytorch_bytes")
 _HEADINGS = {
     "recipe": "recipe",
     "claim": "claim",
-    "ratio": "PyTorch's time / minifw's",
+    "ratio": "speed-up over PyTorch",
     "noise": "noise floor",
     "minifw": "minifw, µs",
     "pytorch": "PyTorch, µs",
@@ -40,7 +40,7 @@ _RATIO = ("ratio", "ratio_low", "ratio_high", "noise_low", "noise_high")
 
 
 def speed(folder: Path) -> dict[str, Any]:
-    """Ratios of time over their noise floor, by part of a step; the memory of a step."""
+    """Speed-up and noise floor, by part of a step; the memory of a step."""
     columns = ("recipe", "part", "claim", "rounds", "noise", *_RATIO, *_SIDES, *_BYTES)
     rows = read_csv(folder / "speed.csv", *columns)
     shown = rows.dropna(subset=["ratio"])
@@ -48,16 +48,18 @@ def speed(folder: Path) -> dict[str, Any]:
     high = max(1, shown[list(_RATIO[1:])].max().max())
     room = 0.05 * (high - low)  # for the markers at the ends
     pictures = []
-    for part, own in shown.groupby("part", sort=False):
+    for part, group in shown.groupby("part", sort=False):
         title = TITLES.get(str(part), str(part))
-        lines = own.rename(columns={"recipe": "label", "ratio": "value"})
+        lines = group.rename(columns={"recipe": "label", "ratio": "value"})
         lines = lines.rename(columns={"ratio_low": "low", "ratio_high": "high"})
-        said = "; ".join(f"{row.label} {row.value:.2f}, {row.claim}" for row in lines.itertuples())
+        summary = "; ".join(
+            f"{row.label} {row.value:.2f}, {row.claim}" for row in lines.itertuples()
+        )
         pictures.append(
             figures.inline(
                 figures.as_svg(
                     figures.draw_ratios(
-                        lines.assign(claimed=own["claim"].str.endswith("faster")),
+                        lines.assign(claimed=group["claim"].str.endswith("faster")),
                         "speed-up over PyTorch",
                         title,
                         (low - room, high + room),
@@ -65,7 +67,7 @@ def speed(folder: Path) -> dict[str, Any]:
                 ),
                 f"ratios-{part}",
                 f"Dot plot: speed-up over PyTorch, {title}, with 95 % intervals and noise floor. "
-                f"{said}.",
+                f"{summary}.",
             )
         )
     memory = rows[["recipe", *_BYTES]].dropna()
@@ -89,9 +91,7 @@ def speed(folder: Path) -> dict[str, Any]:
         "epochs": table(
             rows[rows["part"] == "epoch"], "epochs", "An epoch of training", _HEADINGS, _FORMATS
         ),
-        "parts": table(
-            rows, "parts", "The same of a training step and its parts", _PARTS_HEADINGS, _FORMATS
-        ),
+        "parts": table(rows, "parts", "A training step and its parts", _PARTS_HEADINGS, _FORMATS),
     }
 
 
@@ -101,7 +101,7 @@ def scaling(folder: Path) -> dict[str, Any]:
         "axis": "growing",
         "size": "size",
         "claim": "claim",
-        "ratio": "PyTorch's time / minifw's",
+        "ratio": "speed-up over PyTorch",
         "noise": "noise floor",
         "minifw": "minifw, µs",
         "pytorch": "PyTorch, µs",
@@ -145,15 +145,15 @@ def peers(folder: Path) -> dict[str, Any]:
         ("network", figures.draw_network, "one network"),
         ("stack", figures.draw_stacks, "a network in the largest stack"),
     ):
-        own = rows[rows["setting"] == setting]
-        if len(own):
-            largest = own[own["members"] == own["members"].max()].sort_values("us")
-            said = "; ".join(f"{row.peer} {row.us:.1f}" for row in largest.itertuples())
+        chosen = rows[rows["setting"] == setting]
+        if len(chosen):
+            largest = chosen[chosen["members"] == chosen["members"].max()].sort_values("us")
+            summary = "; ".join(f"{row.peer} {row.us:.1f}" for row in largest.itertuples())
             pictures.append(
                 figures.inline(
                     figures.as_svg(draw(rows)),
                     f"peers-{setting}",
-                    f"Microseconds of a training step of {title}: {said}.",
+                    f"Microseconds of a training step of {title}: {summary}.",
                 )
             )
     headings = {
@@ -161,7 +161,7 @@ def peers(folder: Path) -> dict[str, Any]:
         "setting": "setting",
         "members": "networks",
         "us": "µs a step a network",
-        "speed": "speed / PyTorch's",
+        "speed": "speed-up over PyTorch",
         "cores": "cores kept busy",
     }
     shown: dict[str, Any] = {}

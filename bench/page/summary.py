@@ -1,4 +1,4 @@
-"""The summary: three questions, and what the files of the folder say to each."""
+"""The summary: three questions, answered from the files of the folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Answer:
         verdict: one of "good", "bad", "open".
         answer: in a word or two.
         evidence: in a sentence or two.
-        part: that says more.
+        part: the part of the page with the details.
     """
 
     question: str
@@ -29,7 +29,7 @@ class Answer:
 
 
 def _missing(question: str, part: str) -> Answer:
-    return Answer(question, "open", "Not known", "The folder does not say; see below.", part)
+    return Answer(question, "open", "Unknown", "The folder has no such results; see below.", part)
 
 
 def _correct(shown: Mapping[str, Mapping[str, Any]]) -> Answer:
@@ -60,9 +60,9 @@ def _accurate(shown: Mapping[str, Mapping[str, Any]]) -> Answer:
     equivalent = counts.get("equivalent", 0)
     evidence = (
         f"{equivalent} of {tested['rows']} accuracies ({tested['recipes']} recipes, training and "
-        f"test) are equivalent to PyTorch's within ±{tested['margin']:.1f} points, over "
+        f"test) are equivalent to PyTorch's within ±{tested['margin']:.1f} percentage points, over "
         f"{tested['seeds']} seeds. The largest mean difference is "
-        f"{tested['farthest']:.2f} points."
+        f"{tested['farthest']:.2f} percentage points."
     )
     if equivalent == tested["rows"]:
         return Answer(question, "good", "Equivalent", evidence, "accuracy")
@@ -77,8 +77,8 @@ def _fast(shown: Mapping[str, Mapping[str, Any]]) -> Answer:
         return _missing(question, "speed")
     rows: pd.DataFrame = shown["speed"]["rows"]
     whole = rows[rows["part"] == "epoch"]
-    claims = whole["claim"].str.partition(":")[0]  # after "not timed:" stands the reason
-    evidence = "Epochs of training in turn on both: " + "; ".join(
+    claims = whole["claim"].str.partition(":")[0]  # the reason follows "not timed:"
+    evidence = "An epoch of training: " + "; ".join(
         f"{claim} in {number} of {len(whole)} recipes"
         for claim, number in claims.value_counts().items()
     )
@@ -88,12 +88,12 @@ def _fast(shown: Mapping[str, Mapping[str, Any]]) -> Answer:
     return Answer(
         question,
         "bad" if "PyTorch faster" in set(claims) else "good",
-        f"{shown_faster.min():.2f} to {shown_faster.max():.2f} times PyTorch's speed",
+        f"{shown_faster.min():.2f} to {shown_faster.max():.2f} times as fast as PyTorch",
         f"{evidence}.",
         "speed",
     )
 
 
 def summary(shown: Mapping[str, Mapping[str, Any]]) -> list[Answer]:
-    """Answer the three questions from the variables of the parts that are shown."""
+    """Answer the three questions from the variables of the shown parts."""
     return [_correct(shown), _accurate(shown), _fast(shown)]

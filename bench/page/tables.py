@@ -1,4 +1,4 @@
-"""Tables of the page: from any frame to headings and cells that sort by what they mean."""
+"""Tables of the page: headings and sortable cells from any frame."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ __all__ = [
 
 Format = Callable[[Any], str]
 
-# How the columns of both ends of an interval are called, after that of its value.
+# Suffixes of the two columns of an interval, after the name of its value.
 INTERVALS = (("_low", "_high"), ("_q1", "_q3"))
 NOTHING = "–"  # noqa: RUF001 -- a dash, for a cell without a value
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is read in a cell, and the number that it sorts by; None for one that sorts as text."""
+    """The text of a cell, and the number it sorts by; None if it sorts as text."""
 
     text: str
     key: float | None = None
@@ -56,7 +56,7 @@ class Table:
 
 
 def number(value: float) -> str:
-    """Three digits that count, without an exponent where it can be read without."""
+    """Three significant digits, without an exponent for ordinary sizes."""
     if value == 0:
         return "0"
     if not 1e-3 <= abs(value) < 1e6:
@@ -81,13 +81,13 @@ def two_digits(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """A difference in points, with its sign unless it is 0."""
+    """A difference in percentage points, with its sign unless it is 0."""
     rounded = round(value, 2)
     return f"{rounded:+.2f}".replace("-", "\u2212") if rounded else "0.00"
 
 
 def p_value(value: float) -> str:
-    """A probability; what is smaller than one can speak of is not spelled out."""
+    """A probability; small ones as "< 0.001"."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -110,7 +110,7 @@ def _default(column: "pd.Series[Any]") -> Format:
         return lambda value: "yes" if value else "no"
     if not pd.api.types.is_numeric_dtype(column):
         return str
-    # A column of whole numbers in which one is missing is read as one of floats.
+    # pandas reads a column of whole numbers with a missing one as floats.
     return count if (column.dropna() % 1 == 0).all() else number
 
 

@@ -1,4 +1,4 @@
-"""The parts on correctness: the verdicts of all checks, and the faults that test the checks."""
+"""The parts on correctness: the verdicts of all checks, and the mutants that test the checks."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def _cases(folder: Path) -> pd.DataFrame:
 
 
 def _counted(statuses: "pd.Series[str]") -> str:
-    """How often each occurs: "8 PASSED, 1 FAILED"."""
+    """The count of each status: "8 PASSED, 1 FAILED"."""
     return ", ".join(f"{number} {status}" for status, number in statuses.value_counts().items())
 
 
@@ -54,7 +54,7 @@ def verification(folder: Path) -> dict[str, Any]:
 
 
 def faults(folder: Path) -> dict[str, Any]:
-    """How many deliberate faults are found, and by which checks."""
+    """The number of deliberate faults that each check finds."""
     matrix = read_csv(folder / "kill_matrix.csv", "where", "fault")
     kills = matrix.drop(columns=["where", "fault"])
     killers = kills.sum(axis="columns")
@@ -75,7 +75,7 @@ def faults(folder: Path) -> dict[str, Any]:
 
 
 def lockstep(folder: Path) -> dict[str, Any]:
-    """The whole runs among the verdicts."""
+    """The verdicts on whole runs."""
     cases = _cases(folder)
     runs = cases[cases["case"].str.startswith("run of ")]
     return {"runs": len(runs), "passed": int((runs["status"] == Status.PASSED).sum())}

@@ -1,4 +1,4 @@
-"""Parts that show what a command line wrote, as it stands: paragraphs, picture and table."""
+"""Parts that show the files of a command unchanged: paragraphs, picture and table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +18,13 @@ def as_written(
     headings: Mapping[str, str] | None = None,
     formats: Mapping[str, Format] | None = None,
 ) -> dict[str, Any]:
-    """Show the files called ``name``: .csv, and .md and .svg where there are any.
+    """Show the files ``name``.csv, and ``name``.md and .svg if they exist.
 
     Args:
-        folder: where they are.
-        name: of the files, without their endings.
+        folder: the output folder.
+        name: of the files, without suffix.
         caption: of picture and table.
-        headings, formats: as :func:`bench.page.tables.table` takes them.
+        headings, formats: as for :func:`bench.page.tables.table`.
     """
     picture = folder / f"{name}.svg"
     return {

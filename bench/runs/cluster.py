@@ -10,11 +10,11 @@ from bench.runs.sweep import Part, Settings, Trained, environment, train_part
 
 __all__ = ["ClusterError", "processors", "train_on_cluster"]
 
-SECONDS = 5  # to wait for the scheduler, and for its first worker
+SECONDS = 5  # timeout for the scheduler, and for its first worker
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot be used; the message is a line that says why and what to do."""
+    """The cluster cannot be used; the message says why, and the remedy, in one line."""
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def _connect(address: str) -> Iterator[Any]:
         raise ClusterError(
             "--scheduler needs the extra dask: pip install -c constraints.txt -e '.[dask]'"
         ) from None
-    # What it has to say arrives as an error too.
+    # Its messages arrive as errors too.
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     try:
         get_address_host_port(address)  # a client of no address does not close
@@ -50,16 +50,16 @@ def _connect(address: str) -> Iterator[Any]:
             line = " ".join(str(error).split())
             raise ClusterError(
                 f"--scheduler: the cluster at {address!r} was lost ({line}); the same command "
-                "goes on from the runs that are done"
+                "resumes from the finished runs"
             ) from None
 
 
 def processors(address: str) -> list[str]:
-    """The kinds of processor that the workers of the cluster have."""
+    """The processors of the cluster's workers, without duplicates."""
     with _connect(address) as client:
         answers = client.run(environment, on_error="return").values()
     for answer in answers:
-        # OSError: that worker has just gone away.
+        # OSError: that worker has just disconnected.
         if isinstance(answer, Exception) and not isinstance(answer, OSError):
             raise ClusterError(
                 f"--scheduler: a worker cannot import this project ({answer}); install it, as it "
@@ -71,7 +71,7 @@ def processors(address: str) -> list[str]:
 def train_on_cluster(address: str, parts: Iterable[Part], settings: Settings) -> Iterator[Trained]:
     """Train ``parts`` on the cluster; yield each as it finishes, as :func:`bench.runs.sweep.train`.
 
-    What a worker was doing when it went away is done by another.
+    Another worker repeats the parts of a worker that is lost.
 
     Raises:
         ClusterError: there is no such cluster, or its workers have other sources or versions.
@@ -87,7 +87,7 @@ def train_on_cluster(address: str, parts: Iterable[Part], settings: Settings) ->
 
 
 def _check(trained: Trained) -> None:
-    """Raise if a part was done in an environment whose numbers may be others."""
+    """Raise if a part was done in an environment that may give other numbers."""
     here = environment()
     for name in ("torch", "numpy", "sources"):
         if trained.environment[name] != here[name]:

@@ -1,4 +1,4 @@
-"""Decision regions: what share of the seeds takes a point for inside, and the file they are in."""
+"""Decision regions: the share of seeds that classify a point as inside, and their file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,14 +17,14 @@ _COLUMNS = ["recipe", "framework", "epoch"]
 def average_regions(finished: Iterable[Finished]) -> pd.DataFrame:
     """One row a recipe, framework and epoch, with "share": an array (GRID, GRID) from 0 to 1.
 
-    The last row of a recipe and framework is that of the trained models, whenever each of them
-    stopped; a run that stopped before an epoch of the others counts there as it ended.
+    The last row of a recipe and framework is of the trained models, whenever each stopped. A run
+    that stopped before an epoch counts there with its final region.
     """
     groups: dict[tuple[str, str], list[Finished]] = {}
     for run in finished:
         groups.setdefault((run.task.recipe, run.task.framework), []).append(run)
     rows = []
-    for of, runs in groups.items():
+    for recipe_and_framework, runs in groups.items():
         longest = max((run.region_epochs for run in runs), key=lambda epochs: (len(epochs), epochs))
         for epoch in longest:
             masks = [
@@ -33,12 +33,12 @@ def average_regions(finished: Iterable[Finished]) -> pd.DataFrame:
                 else run.regions[-1]
                 for run in runs
             ]
-            rows.append((*of, epoch, np.mean(masks, axis=0, dtype=np.float32)))
+            rows.append((*recipe_and_framework, epoch, np.mean(masks, axis=0, dtype=np.float32)))
     return pd.DataFrame(rows, columns=[*_COLUMNS, "share"])
 
 
 def save_regions(regions: pd.DataFrame, path: Path) -> None:
-    """Write what :func:`average_regions` gave: an array a row, named "recipe/framework/epoch"."""
+    """Write the result of :func:`average_regions`: arrays named "recipe/framework/epoch"."""
     names = regions[_COLUMNS].astype(str).agg("/".join, axis="columns")
     arrays: dict[str, Any] = dict(zip(names, regions["share"], strict=True))
     with path.open("wb") as file:

@@ -1,11 +1,11 @@
-"""The sweep with its history: what was done before is taken from it, what is missing is done."""
+"""A resumable sweep: finished runs are read from the store, missing ones are made."""
 
 from collections.abc import Sequence
 
 from rich.progress import Progress
 
 from bench.runs.cluster import processors, train_on_cluster
-from bench.runs.store import History
+from bench.runs.store import RunStore
 from bench.runs.sweep import Finished, Settings, Task, environment, partition, train
 
 __all__ = ["resume"]
@@ -14,30 +14,30 @@ __all__ = ["resume"]
 def resume(
     tasks: Sequence[Task],
     settings: Settings,
-    history: History,
+    store: RunStore,
     progress: Progress,
     jobs: int,
     scheduler: str | None = None,
     fresh: bool = False,
 ) -> tuple[list[Finished], int]:
-    """Return the runs of ``tasks``, in their order, and how many of them are from the history.
+    """Return the runs of ``tasks``, in their order, and how many were read from the store.
 
     Args:
-        tasks: what to do.
+        tasks: the runs to make.
         settings: of all runs.
-        history: where each part is kept as soon as it is done.
-        progress: gets a bar; it counts percent of the time that is left at the beginning.
+        store: keeps each part as soon as it is finished.
+        progress: shows a bar, in percent of the time left at the start.
         jobs: processes on this machine.
-        scheduler: address of a Dask scheduler, to do the runs on its workers. Default: none.
-        fresh: do all runs anew; they take the place of the earlier ones in the history.
+        scheduler: address of a Dask scheduler whose workers make the runs. Default: none.
+        fresh: repeat all runs and replace the stored ones.
     """
     parts = partition(tasks, settings)
     machines = processors(scheduler) if scheduler else [environment()["processor"]]
-    known = {} if fresh else history.find(parts, settings, machines)
+    known = {} if fresh else store.find(parts, settings, machines)
     missing = [part for part in parts if part not in known]
     finished = {run.task: run for runs in known.values() for run in runs}
     taken = len(finished)
-    note = f" ({taken} of {len(tasks)} runs are from the history)" if taken else ""
+    note = f" ({taken} of {len(tasks)} runs are in the store)" if taken else ""
     bar = progress.add_task(f"training{note}", total=100)
     cost = sum(part.cost(settings) for part in missing)
     trained = (
@@ -46,7 +46,7 @@ def resume(
         else train(missing, settings, jobs)
     )
     for done in trained:
-        history.add(done, settings)
+        store.add(done, settings)
         finished |= {run.task: run for run in done.runs}
         progress.advance(bar, 100 * done.part.cost(settings) / cost)
     progress.update(bar, completed=100)

@@ -1,4 +1,4 @@
-"""The history: every finished run, kept in an SQLite file as soon as it is there."""
+"""The store: every finished run, written to an SQLite file as soon as it ends."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,13 +32,13 @@ from sqlalchemy.schema import CreateTable
 from bench.cli.provenance import provenance
 from bench.runs.sweep import GRID, Finished, Part, Settings, Task, Trained, environment
 
-__all__ = ["FILE", "History", "HistoryError"]
+__all__ = ["FILE", "RunStore", "StoreError"]
 
 FILE = "history.sqlite"  # in the output folder
 
 _METADATA = MetaData()
-# A run is found again by all of its key. A stack rounds as its members make it, so that they are
-# part of the key: a run of a stack is never taken for one of another.
+# A run is identified by its whole key. The rounding of a stack depends on its members, so they are
+# part of the key: a run of one stack never stands for a run of another.
 _RUNS = Table(
     "runs",
     _METADATA,
@@ -46,7 +46,7 @@ _RUNS = Table(
     Column("framework", String, primary_key=True),
     Column("seed", Integer, primary_key=True),
     Column("stack", String, primary_key=True),  # all seeds of the part
-    Column("epochs", Integer, primary_key=True),  # asked for; an early stop may leave fewer
+    Column("epochs", Integer, primary_key=True),  # requested; an early stop may leave fewer
     Column("initialization", String, primary_key=True),
     Column("dtype", String, primary_key=True),
     Column("device", String, primary_key=True),
@@ -57,7 +57,7 @@ _RUNS = Table(
     Column("sources", String, primary_key=True),
     Column("train_accuracy", Float, nullable=False),
     Column("test_accuracy", Float, nullable=False),
-    Column("curve", JSON, nullable=False),  # the columns of the history
+    Column("curve", JSON, nullable=False),  # the columns of the run's history
     Column("region_epochs", JSON, nullable=False),
     Column("regions", LargeBinary, nullable=False),  # numpy.packbits of them
     Column("made", String, nullable=False),
@@ -83,36 +83,36 @@ _TIMINGS = Table(
 )
 
 
-class HistoryError(RuntimeError):
-    """The history cannot be used; the message is a line that says why and what to do."""
+class StoreError(RuntimeError):
+    """The store cannot be used; the message says why, and the remedy, in one line."""
 
 
-class History:
+class RunStore:
     """Finished runs and timings in an SQLite file; a context manager that closes it.
 
-    What is added is there as soon as the call has returned, or not at all, whenever the process is
-    killed: each call is one transaction of SQLite's own journal, synchronized with the disk.
+    Each method that adds rows is one transaction of SQLite's journal, synchronized with the disk:
+    whenever the process is killed, the rows are stored whole or not at all.
 
     Args:
-        path: the file; it is made if there is none.
-        fresh: rename a file that cannot be used, and begin another. Default: False.
+        path: the file; created if missing.
+        fresh: rename a file that cannot be used, and create another. Default: False.
 
     Attributes:
-        put_aside: the new path of a file that could not be used, if it was renamed.
+        put_aside: the new path of a file that was renamed because it could not be used.
 
     Raises:
-        HistoryError: here and in every method, if the file cannot be read or written, or holds
+        StoreError: here and in every method, if the file cannot be read or written, or holds
             something else.
     """
 
     def __init__(self, path: Path, fresh: bool = False) -> None:
         self.path = path
         self.put_aside: Path | None = None
-        # Another process may be writing for as many seconds.
+        # Seconds to wait while another process writes.
         self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
         try:
             self._prepare()
-        except HistoryError:
+        except StoreError:
             self._engine.dispose()
             if not fresh or not path.is_file():
                 raise
@@ -121,7 +121,7 @@ class History:
             self._prepare()
 
     def _prepare(self) -> None:
-        """Check that the file is sound and of this version; make the tables that it lacks."""
+        """Check that the file is intact and of this version; create missing tables."""
         with self._transaction() as connection:
             damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if damage != "ok":
@@ -135,17 +135,17 @@ class History:
             for table in _METADATA.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
 
-    def __enter__(self) -> "History":
+    def __enter__(self) -> "RunStore":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._engine.dispose()
 
-    def _error(self, reason: object) -> HistoryError:
+    def _error(self, reason: object) -> StoreError:
         line = " ".join(str(reason).split())
-        return HistoryError(
-            f"cannot use the history {str(self.path)!r} ({line}); "
-            "--fresh puts it aside and begins another"
+        return StoreError(
+            f"cannot use the store {str(self.path)!r} ({line}); "
+            "--fresh renames it and starts another"
         )
 
     @contextmanager

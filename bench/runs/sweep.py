@@ -1,4 +1,4 @@
-"""The sweep: every recipe, on every framework, from every seed, on as many processes as asked."""
+"""The sweep: every recipe on every framework from every seed, in parallel."""
 
 import hashlib
 import itertools
@@ -36,25 +36,25 @@ __all__ = [
     "train_part",
 ]
 
-STACK = 32  # runs of minifw that are trained as one, at most
-GRID = 101  # points along each side of the unit square at which the decision region is read
-REGION_EPOCHS = (1, 10, 50)  # after which it is read, as far as a run has them, and at its end
+STACK = 32  # the most runs of minifw that are trained as one
+GRID = 101  # points along each side of the grid on which the decision region is evaluated
+REGION_EPOCHS = (1, 10, 50)  # when it is evaluated, and at the end of the run
 
-# Modules of torch.nn draw from torch's global generator, so that two runs in one process would
-# take each other's numbers: a worker of a cluster may have several threads.
+# Modules of torch.nn draw from torch's global generator, which two threads of a cluster's worker
+# would share.
 _ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a sweep share.
+    """The settings that all runs of a sweep share.
 
     Attributes:
-        epochs: epochs a run; None for each recipe's own.
+        epochs: epochs a run; None for the recipe's.
         initialization: "recipe" or "default", as :func:`reference.run.prepare`.
         dtype: name of a torch dtype.
         device: name of a torch device.
-        threads: threads that torch may use in a run.
+        threads: threads of torch in a run.
     """
 
     epochs: int | None = None
@@ -75,7 +75,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Task:
-    """One run to do, by names, so that it can be sent to another process."""
+    """One run to make, by names, so that it can be sent to another process."""
 
     recipe: str
     framework: str
@@ -84,7 +84,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Part:
-    """Runs that are done together: one on PyTorch, one or a stack of several on minifw."""
+    """Runs that are made together: one on PyTorch, one or a stack on minifw."""
 
     recipe: str
     framework: str
@@ -95,9 +95,9 @@ class Part:
         return [Task(self.recipe, self.framework, seed) for seed in self.seeds]
 
     def cost(self, settings: Settings) -> float:
-        """About how long it takes, in epochs of one network on PyTorch.
+        """The approximate time, in epochs of one network on PyTorch.
 
-        Measured over all recipes: an epoch of a stack takes half of one, and an eighth a member.
+        Measured over all recipes: an epoch of a stack takes 1/2 plus 1/8 a member.
         """
         epoch = 1 if self.framework == "pytorch" else 0.5 + len(self.seeds) / 8
         return epoch * settings.epochs_of(self.recipe)
@@ -108,12 +108,12 @@ class Finished:
     """A finished run.
 
     Attributes:
-        task: which.
+        task: which run.
         history: a row an epoch: epoch, seconds, loss, train_accuracy, validation_accuracy.
-        train_accuracy, test_accuracy: of the trained model, with the weights that it ends with.
-        region_epochs: after which epochs regions were read; the last is that of the trained model.
-        regions: bool (len(region_epochs), GRID, GRID), whether the model took a point for inside;
-            second index y, third index x.
+        train_accuracy, test_accuracy: of the trained model, with its final weights.
+        region_epochs: epochs after which regions were evaluated; the last is of the trained model.
+        regions: bool (len(region_epochs), GRID, GRID), whether the model classified a point as
+            inside; second index y, third index x.
     """
 
     task: Task
@@ -126,7 +126,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished part: its runs, in the order of its seeds, and the environment it was done in."""
+    """A finished part: its runs, in the order of its seeds, and the environment."""
 
     part: Part
     runs: list[Finished]
@@ -135,9 +135,9 @@ class Trained:
 
 @cache
 def environment() -> dict[str, str]:
-    """What the numbers of a run depend on beside its settings.
+    """What the numbers of a run depend on besides its settings.
 
-    That is torch, numpy, the processor, and a digest of the sources that make a run.
+    These are torch, numpy, the processor, and a digest of the sources that make a run.
     """
     sources = [
         *(path for path in ROOT.glob("minifw/**/*.py") if "testing" not in path.parts),
@@ -156,9 +156,9 @@ def environment() -> dict[str, str]:
 
 
 def partition(tasks: Iterable[Task], settings: Settings) -> list[Part]:
-    """Divide ``tasks`` into parts, the longest first, so that no process waits for the last.
+    """Divide ``tasks`` into parts, the longest first, so that all processes end together.
 
-    Those of one recipe on minifw are done together, up to :data:`STACK` of them as one stack.
+    Runs of one recipe on minifw form stacks of up to :data:`STACK`.
     """
     parts = []
     for (recipe, framework), group in itertools.groupby(
@@ -166,29 +166,29 @@ def partition(tasks: Iterable[Task], settings: Settings) -> list[Part]:
     ):
         seeds = tuple(task.seed for task in group)
         stacks = math.ceil(len(seeds) / STACK) if framework == "minifw" else len(seeds)
-        # In turn, so that all stacks are about as large, whatever the number of processes.
+        # Dealt out, so that stacks have about the same size, whatever the number of processes.
         parts += [Part(recipe, framework, seeds[first::stacks]) for first in range(stacks)]
     return sorted(parts, key=lambda part: part.cost(settings), reverse=True)
 
 
 def sweep(tasks: Iterable[Task], settings: Settings, jobs: int) -> Iterator[Finished]:
-    """Do ``tasks`` on ``jobs`` processes and yield each as it is finished."""
+    """Make the runs ``tasks`` on ``jobs`` processes and yield each when it ends."""
     for trained in train(partition(tasks, settings), settings, jobs):
         yield from trained.runs
 
 
 def train(parts: Iterable[Part], settings: Settings, jobs: int) -> Iterator[Trained]:
-    """Do ``parts`` on ``jobs`` processes and yield each as it is finished."""
+    """Train ``parts`` on ``jobs`` processes and yield each when it ends."""
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
     yield from parallel(delayed(train_part)(part, settings) for part in parts)
 
 
 def train_part(part: Part, settings: Settings) -> Trained:
-    """Do one part, in this process."""
+    """Train one part, in this process."""
     with _ONE_AT_A_TIME:
         torch.set_num_threads(settings.threads)
-        # glibc returns memory to the system, to fetch it again at once, until it has seen a block
-        # of this size; measuring a stack on all its points takes half the time afterwards.
+        # Until it has allocated a block of this size, glibc returns memory to the system and
+        # fetches it again at once; evaluating a stack takes half the time afterwards.
         torch.empty(2**24, dtype=torch.uint8)
         runs = [
             prepare(

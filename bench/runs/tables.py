@@ -1,13 +1,13 @@
-"""Tables: from runs to learning curves, final accuracies, and the table that is printed."""
+"""Tables derived from runs: learning curves, final accuracies, and the printed table."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from bench.accuracy.tables import readable_interval
+from bench.accuracy.tables import format_interval
 from bench.runs.sweep import Finished
-from bench.timing.interleave import readable_ratio
+from bench.timing.interleave import format_ratio
 
 _MEASURES = ["loss", "train_accuracy", "validation_accuracy"]
 
@@ -15,7 +15,7 @@ __all__ = [
     "average_curves",
     "curves",
     "final_accuracies",
-    "readable",
+    "format_runs",
 ]
 
 
@@ -27,7 +27,7 @@ def curves(finished: Iterable[Finished]) -> pd.DataFrame:
 
 
 def final_accuracies(finished: Iterable[Finished]) -> pd.DataFrame:
-    """One row a run: recipe, framework, seed, epochs and the accuracies that it ends with."""
+    """One row a run: recipe, framework, seed, epochs and final accuracies."""
     return pd.DataFrame(
         [
             {
@@ -44,7 +44,7 @@ def final_accuracies(finished: Iterable[Finished]) -> pd.DataFrame:
 def average_curves(curves: pd.DataFrame) -> pd.DataFrame:
     """One row an epoch of a recipe and framework: mean and standard deviation over the seeds.
 
-    Where runs stop early, they are over those that are still going on: "seeds" of them.
+    Where runs stop early, they are over the runs that still train; "seeds" counts them.
     """
     runs = curves.groupby(["recipe", "framework", "epoch"], sort=False)[_MEASURES]
     return pd.concat(
@@ -57,13 +57,12 @@ def average_curves(curves: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
-def readable(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
-    """The table for people, a row a recipe: test accuracy in percent, its difference, and speed.
+def format_runs(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable table, a row a recipe: test accuracy, its difference, and speed.
 
     Args:
-        accuracy: as :func:`bench.accuracy.statistics.accuracy_statistics` gives it.
-        speed: as :func:`bench.timing.recipes.summarize_speed` gives it; none of its rows
-            if nothing was timed.
+        accuracy: from :func:`bench.accuracy.statistics.accuracy_statistics`.
+        speed: from :func:`bench.timing.recipes.summarize_speed`; empty if nothing was timed.
     """
 
     def report(row: "pd.Series[Any]") -> str:
@@ -81,13 +80,13 @@ def readable(accuracy: pd.DataFrame, speed: pd.DataFrame) -> pd.DataFrame:
         {
             "recipe": recipe,
             "seeds": row["difference_seeds"],
-            "minifw, test %": readable_interval(row, ".1f", "minifw_", 100),
-            "PyTorch, test %": readable_interval(row, ".1f", "pytorch_", 100),
+            "minifw, test %": format_interval(row, ".1f", "minifw_", 100),
+            "PyTorch, test %": format_interval(row, ".1f", "pytorch_", 100),
             "report %": report(row),
-            "difference, points": readable_interval(row, "+.2f", "difference_"),
+            "difference, percentage points": format_interval(row, "+.2f", "difference_"),
             "verdict": row["difference_verdict"],
             "ms/epoch": epoch(row),
-            "PyTorch's time / minifw's": readable_ratio(row, "ratio") or row["claim"],
+            "speed-up over PyTorch": format_ratio(row, "ratio") or row["claim"],
         }
         for recipe, row in rows.iterrows()
     )

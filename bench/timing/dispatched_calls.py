@@ -1,4 +1,4 @@
-"""Recording: the calls of torch that a function makes, each to be made again by itself."""
+"""Record the calls of torch that a function makes, so that each can be repeated alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,69 +7,69 @@ from typing import Any, NamedTuple
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Call", "record_calls", "record_operations"]
+__all__ = ["RecordedCall", "record_calls", "record_operations"]
 
 
-class Call(NamedTuple):
-    """One call, with the arguments that it was made with.
+class RecordedCall(NamedTuple):
+    """One call and its arguments.
 
     Attributes:
-        name: of the ATen operation that it is, or of those that it runs.
-        again: makes the call once more, on the same tensors.
+        name: of the ATen operation, or of the operations that the call runs.
+        repeat: repeats the call, on the same tensors.
     """
 
     name: str
-    again: Callable[[], Any]
+    repeat: Callable[[], Any]
 
 
 class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records every ATen operation, below autograd: those of its backward pass too."""
+    """Records every ATen operation below autograd, backward passes included."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        again = partial(function, *args, **(kwargs or {}))
-        if function.namespace == "aten":  # not the notes that optimizers leave for a profiler
-            self.calls.append(Call(function._schema.name, again))
-        return again()
+        repeat = partial(function, *args, **(kwargs or {}))
+        if function.namespace == "aten":  # not the annotations that optimizers make for a profiler
+            self.calls.append(RecordedCall(function._schema.name, repeat))
+        return repeat()
 
 
 class _PythonCalls(TorchFunctionMode):
-    """Records every call from Python that runs an operation; a look at a shape runs none."""
+    """Records every call from Python that runs an operation; reading a shape runs none."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        again = partial(function, *args, **(kwargs or {}))
+        repeat = partial(function, *args, **(kwargs or {}))
         with _Operations() as below:
-            result = again()
+            result = repeat()
         if below.calls:
-            self.calls.append(Call(", ".join(call.name for call in below.calls), again))
+            self.calls.append(RecordedCall(", ".join(call.name for call in below.calls), repeat))
         return result
 
 
-def record_calls(function: Callable[[], object]) -> list[Call]:
-    """Record the calls of torch that ``function`` makes from Python, in their order."""
+def record_calls(function: Callable[[], object]) -> list[RecordedCall]:
+    """Record the calls of torch that ``function`` makes from Python, in order."""
     with _PythonCalls() as recorder:
         function()
-    calls: list[Call] = recorder.calls
+    calls: list[RecordedCall] = recorder.calls
     return calls
 
 
-def record_operations(function: Callable[[], object]) -> list[Call]:
-    """Record the ATen operations that ``function`` runs, in their order.
+def record_operations(function: Callable[[], object]) -> list[RecordedCall]:
+    """Record the ATen operations that ``function`` runs, in order.
 
-    Those called detach are left out: autograd makes some of them only because it is watched.
+    ``detach`` is left out: autograd calls it more often while it is recorded.
     """
     with _Operations() as recorder:
         function()
-    calls: list[Call] = recorder.calls
+    calls: list[RecordedCall] = recorder.calls
     return [call for call in calls if call.name != "aten::detach"]

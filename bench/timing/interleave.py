@@ -1,10 +1,9 @@
-"""Timing: turns in one process, so that all sides meet the same noise; ratios and their intervals.
+"""Interleaved timing: trials of all sides in one process, their ratios and intervals.
 
-Two things keep a comparison honest on a machine whose noise comes in waves, and on which speed
-depends on where in memory things happen to lie: the order of the turns is drawn anew for every
-round, and a turn makes what it times anew. So if two sides are the same code, either is the faster
-one of a round with probability 1/2, whatever the noise, and independently of the other rounds. That
-is all that the sign test needs, whose interval is shown.
+Noise comes in waves, and speed depends on where objects lie in memory. So every round draws the
+order of its trials, and every trial builds what it times anew. Two sides of the same code are then
+equally likely to be the faster one in a round, independently of other rounds: the only assumption
+of the sign test, whose interval is shown.
 """
 
 import os
@@ -23,36 +22,36 @@ import torch
 
 __all__ = [
     "COMPARED",
-    "again",
     "compare_sides",
+    "format_ratio",
+    "format_times",
     "in_fresh_process",
     "interleave",
     "median_interval",
-    "readable_ratio",
-    "readable_times",
+    "repeat_name",
     "threads",
-    "twice",
+    "with_repeats",
 ]
 
 T = TypeVar("T")
 
-# Of fewer values the sign test has no 95 % interval: n are on one side with probability 2^-(n-1).
-FEWEST = 6
+# With fewer the sign test has no 95 % interval: n values lie on one side with probability 2^-(n-1).
+FEWEST_ROUNDS = 6
 
 
-def again(name: str) -> str:
-    """The name of a side's second turn: the same code, so what is between the two is noise."""
+def repeat_name(name: str) -> str:
+    """The name of a side's repeat: the same code, so that any difference is noise."""
     return f"{name} again"
 
 
-def twice(calls: Mapping[str, T]) -> dict[str, T]:
-    """Every call under its name, and under that which :func:`again` gives it."""
-    return {side: call for name, call in calls.items() for side in (name, again(name))}
+def with_repeats(calls: Mapping[str, T]) -> dict[str, T]:
+    """Every call under its name and again under that which :func:`repeat_name` gives it."""
+    return {side: call for name, call in calls.items() for side in (name, repeat_name(name))}
 
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Context in which torch uses as many threads."""
+    """Context in which torch uses ``number`` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -62,7 +61,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def interleave(calls: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[str, T]]:
-    """Make every call once a round, in an order that is drawn anew for each."""
+    """Make every call once a round, in an order drawn anew for each round."""
     results = []
     for _ in range(rounds):
         made = {name: calls[name]() for name in random.sample(list(calls), len(calls))}
@@ -71,10 +70,10 @@ def interleave(calls: Mapping[str, Callable[[], T]], rounds: int) -> list[dict[s
 
 
 def in_fresh_process(threads: int, function: Callable[..., T], *arguments: object) -> T:
-    """Call ``function`` in a new process that is bound to as many cores.
+    """Call ``function`` in a new process that is bound to ``threads`` cores.
 
-    A library that starts threads looks at the cores which its process may use: so all of them have
-    as many, whatever each calls its setting.
+    Libraries start as many threads as their process has cores, whatever their own setting is
+    called.
     """
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(before)[-threads:])
@@ -90,11 +89,11 @@ def median_interval(
 ) -> tuple[float, float, float]:
     """Return the median, and its 95 % interval by the sign test.
 
-    The test assumes nothing of how the values are distributed. Of fewer than FEWEST there is no
-    such interval, and the smallest and the largest stand in its place.
+    The test assumes nothing about the distribution. Fewer than FEWEST_ROUNDS values have no such
+    interval; the smallest and the largest value stand in its place.
     """
     low, high = np.min(values), np.max(values)
-    if len(values) >= FEWEST:
+    if len(values) >= FEWEST_ROUNDS:
         low, high = scipy.stats.quantile_test(values).confidence_interval(0.95)
     return float(np.median(values)), float(low), float(high)
 
@@ -112,25 +111,29 @@ COMPARED = [
 
 
 def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
-    """Sum up the rounds in which one thing was timed.
+    """Summarize the rounds in which both frameworks were timed.
 
     Args:
-        seconds: a row a round; columns "minifw" and "pytorch", and each :func:`again`.
+        seconds: a row a round; columns "minifw" and "pytorch", and each :func:`repeat_name`.
 
     Returns:
-        "rounds"; median and quartiles of each side; "ratio", PyTorch's time over minifw's within a
-        round, with its 95 % interval; the "noise" floor, a side's time over its own within a round,
-        likewise, of the side on which the interval reaches farther from 1; and the "claim":
-        "minifw faster" or "PyTorch faster" if the interval of the ratio lies beyond 1 and beyond
-        the noise floor's, else, or of fewer rounds than FEWEST, "no difference shown".
+        "rounds"; median and quartiles of each side; "ratio", the speed-up over PyTorch (PyTorch's
+        time / minifw's) within a round, with its 95 % interval; "noise", the noise floor: the same
+        of a framework timed against itself, for the framework whose interval extends farther from
+        1; and "claim": "minifw faster" or "PyTorch faster" if the interval of the ratio lies beyond
+        1 and beyond the noise floor's; otherwise, or with fewer than FEWEST_ROUNDS rounds, "no
+        difference shown".
     """
     ratio = median_interval((seconds["pytorch"] / seconds["minifw"]).to_numpy())
     noise = max(
-        (median_interval((seconds[again(side)] / seconds[side]).to_numpy()) for side in SIDES),
+        (
+            median_interval((seconds[repeat_name(side)] / seconds[side]).to_numpy())
+            for side in SIDES
+        ),
         key=lambda interval: np.abs(np.log(interval)).max(),
     )
     claim = "no difference shown"
-    if len(seconds) >= FEWEST:
+    if len(seconds) >= FEWEST_ROUNDS:
         if ratio[1] > max(1, noise[2]):
             claim = "minifw faster"
         elif ratio[2] < min(1, noise[1]):
@@ -140,7 +143,7 @@ def compare_sides(seconds: pd.DataFrame) -> dict[str, Any]:
     return dict(zip(COMPARED, values, strict=True))
 
 
-def readable_times(row: "pd.Series[Any]", side: str) -> str:
+def format_times(row: "pd.Series[Any]", side: str) -> str:
     """Median and quartiles of a side in a row of COMPARED: "64.2 µs (63.8-66.1)"."""
     if pd.isna(row[side]):
         return ""
@@ -150,7 +153,7 @@ def readable_times(row: "pd.Series[Any]", side: str) -> str:
     return f"{median} {unit} ({q1}-{q3})"
 
 
-def readable_ratio(row: "pd.Series[Any]", name: str) -> str:
+def format_ratio(row: "pd.Series[Any]", name: str) -> str:
     """A value and its interval in a row of COMPARED: "ratio" or "noise"."""
     if pd.isna(row[name]):
         return ""

@@ -1,4 +1,4 @@
-"""Memory: the bytes of tensors that a piece of training holds at most."""
+"""Memory: the peak bytes of tensors during training."""
 
 import contextlib
 import itertools
@@ -10,12 +10,12 @@ from torch.profiler import ProfilerActivity, profile
 
 __all__ = ["peak_memory"]
 
-_STDERR = 2  # the descriptor: what C++ writes does not pass through sys.stderr
+_STDERR = 2  # the descriptor: output of C++ does not pass through sys.stderr
 
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Context in which the standard error stream leads nowhere."""
+    """Context that discards the standard error stream."""
     before, nowhere = os.dup(_STDERR), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STDERR)
     try:
@@ -27,12 +27,12 @@ def _silent() -> Iterator[None]:
 
 
 def peak_memory(train: Callable[[], object]) -> int:
-    """Return the bytes of tensors, of those made in the call, that are held at most at once.
+    """Return the peak bytes of the tensors that ``train`` allocates.
 
-    They are counted by torch's profiler, which sees every allocation. What is made before the call,
-    such as the data, is not among them: so ``train`` makes the model too, or a copy of it.
+    torch's profiler counts every allocation. Tensors allocated before the call, such as the data,
+    do not count, so ``train`` must make the model too, or a copy.
     """
-    # The profiler announces itself.
+    # The profiler prints a message when it starts.
     with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         train()
     results: Any = profiler.profiler

@@ -1,4 +1,4 @@
-"""The tables of the peers: from times in rounds to medians, ratios and their intervals."""
+"""The tables of the peers: medians, ratios and their intervals from the rounds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import pandas as pd
 
 from bench.timing.interleave import median_interval
-from bench.timing.peers import AGAIN, BASELINE
+from bench.timing.peers import BASELINE, REPEAT
 
 __all__ = [
     "IMPORT",
     "MEMORY",
     "claim",
     "claims",
-    "readable",
-    "readable_claims",
-    "readable_stacks",
+    "format_claims",
+    "format_peers",
+    "format_stacks",
     "summarize",
 ]
 
-# By setting, the peers whose time is put over minifw's.
+# By setting, the peers that minifw is compared with.
 CLAIMED = {
     "network": ("pytorch", "jax"),
     "stack": ("pytorch", "pytorch-vmap", "jax-vmap-scan"),
@@ -35,27 +35,27 @@ _VALUE = ("value", "value_low", "value_high")
 _NOISE = ("noise", "noise_low", "noise_high")
 
 
-def _ratio(turns: pd.DataFrame, than: str, peer: str) -> tuple[float, float, float]:
-    """Time of ``than`` over that of ``peer`` within a round: median and its 95 % interval."""
-    seconds = turns.pivot_table(index=["process", "round"], columns="peer", values="seconds")
-    return median_interval((seconds[than] / seconds[peer]).to_numpy())
+def _ratio(trials: pd.DataFrame, baseline: str, peer: str) -> tuple[float, float, float]:
+    """Speed-up of ``peer`` over ``baseline`` within a round: median and its 95 % interval."""
+    seconds = trials.pivot_table(index=["process", "round"], columns="peer", values="seconds")
+    return median_interval((seconds[baseline] / seconds[peer]).to_numpy())
 
 
-def summarize(turns: pd.DataFrame) -> pd.DataFrame:
+def summarize(trials: pd.DataFrame) -> pd.DataFrame:
     """One row a setting and peer.
 
     Args:
-        turns: setting, members, process, round, peer, seconds a step a network, cores.
+        trials: setting, members, process, round, peer, seconds a step a network, cores.
 
     Returns:
         Columns: setting, members, peer; median and quartiles of the microseconds a step a network;
-        "speed", PyTorch eager's time over this peer's, with its 95 % interval; the median of the
-        cores kept busy.
+        "speed", the speed-up over eager PyTorch, with its 95 % interval; the median of the cores
+        kept busy.
     """
     rows = []
-    for (setting, members), rounds in turns.groupby(["setting", "members"], sort=False):
-        for peer, own in rounds.groupby("peer", sort=False):
-            time = 1e6 * own["seconds"].quantile([0.5, 0.25, 0.75])
+    for (setting, members), rounds in trials.groupby(["setting", "members"], sort=False):
+        for peer, group in rounds.groupby("peer", sort=False):
+            time = 1e6 * group["seconds"].quantile([0.5, 0.25, 0.75])
             speed = _ratio(rounds, BASELINE, str(peer))
             rows.append(
                 {
@@ -64,7 +64,7 @@ def summarize(turns: pd.DataFrame) -> pd.DataFrame:
                     "peer": peer,
                     **dict(zip(_TIME, time, strict=True)),
                     **dict(zip(_SPEED, speed, strict=True)),
-                    "cores": own["cores"].median(),
+                    "cores": group["cores"].median(),
                 }
             )
     columns = ["setting", "members", "peer", *_TIME, *_SPEED, "cores"]
@@ -72,36 +72,36 @@ def summarize(turns: pd.DataFrame) -> pd.DataFrame:
 
 
 def claim(setting: str, other: str) -> str:
-    """The name of a claim about speed."""
-    return f"{setting}: time of {other} / minifw"
+    """The name of minifw's speed-up over another peer."""
+    return f"{setting}: speed-up over {other}"
 
 
 def claims(
-    turns: pd.DataFrame, memory: Mapping[str, int], imports: Sequence[float]
+    trials: pd.DataFrame, memory: Mapping[str, int], imports: Sequence[float]
 ) -> pd.DataFrame:
-    """What it all comes to for minifw: one row a claim.
+    """The claims about minifw: one row a claim.
 
     Args:
-        turns: as :func:`summarize` takes them. Of the stacks, that of CLAIMED_STACK counts, or the
-            largest.
+        trials: as :func:`summarize` expects. The claims are about the stack of CLAIMED_STACK, or
+            the largest.
         memory: peak bytes of the wide network by peer; empty if not measured.
         imports: milliseconds that importing minifw takes; empty if not measured.
 
     Returns:
-        Columns: claim, members; median "value" with its 95 % interval; and, where times are
-        compared, the "noise" floor: the same of PyTorch eager's time over itself.
+        Columns: claim, members; median "value" with its 95 % interval; and, for speed-ups,
+        the "noise" floor: eager PyTorch timed against itself.
     """
     rows: list[dict[str, object]] = []
     for setting, others in CLAIMED.items():
-        own = turns[turns["setting"] == setting]
-        sizes = set(own["members"])
+        chosen = trials[trials["setting"] == setting]
+        sizes = set(chosen["members"])
         members = CLAIMED_STACK if CLAIMED_STACK in sizes else max(sizes, default=1)
-        own = own[own["members"] == members]
+        chosen = chosen[chosen["members"] == members]
         for other in others:
-            if {"minifw", other} <= set(own["peer"]):
+            if {"minifw", other} <= set(chosen["peer"]):
                 row = {"claim": claim(setting, other), "members": members}
-                row |= dict(zip(_VALUE, _ratio(own, other, "minifw"), strict=True))
-                row |= dict(zip(_NOISE, _ratio(own, BASELINE, AGAIN), strict=True))
+                row |= dict(zip(_VALUE, _ratio(chosen, other, "minifw"), strict=True))
+                row |= dict(zip(_NOISE, _ratio(chosen, BASELINE, REPEAT), strict=True))
                 rows.append(row)
     if "minifw" in memory:
         rows.append({"claim": MEMORY, "value": memory["minifw"] / memory[BASELINE]})
@@ -121,8 +121,8 @@ def _with_interval(row: "pd.Series[Any]", columns: tuple[str, str, str]) -> str:
     return f"{value:.2f}" if pd.isna(low) else f"{value:.2f} ({low:.2f}-{high:.2f})"
 
 
-def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
-    """The claims for people."""
+def format_claims(table: pd.DataFrame) -> pd.DataFrame:
+    """The claims as a human-readable table."""
     return pd.DataFrame(
         {
             "claim": table["claim"],
@@ -132,15 +132,17 @@ def readable_claims(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of one setting for people, the fastest first."""
+def format_peers(table: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable rows of one setting, the fastest first."""
     return pd.DataFrame(
         [
             {
                 "peer": row["peer"],
                 "µs/step": _time(row["us"]),
                 "quartiles": f"{_time(row['us_q1'])}-{_time(row['us_q3'])}",
-                "speed / PyTorch's": "" if row["peer"] == BASELINE else _with_interval(row, _SPEED),
+                "speed-up over PyTorch": ""
+                if row["peer"] == BASELINE
+                else _with_interval(row, _SPEED),
                 "cores": f"{row['cores']:.2f}",
             }
             for _, row in table.sort_values("us").iterrows()
@@ -148,8 +150,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def readable_stacks(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of stacks for people: a row a stack, a column a peer."""
+def format_stacks(table: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable rows of stacks: a row a stack, a column a peer."""
     cells = [f"{_time(us)} ({speed:.2f})" for us, speed in table[["us", "speed"]].to_numpy()]
     rows = table.assign(cell=cells).pivot(index="members", columns="peer", values="cell")
     rows = rows[list(dict.fromkeys(table["peer"]))].fillna("")

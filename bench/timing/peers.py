@@ -1,4 +1,4 @@
-"""What the peer table measures: time and memory of a step, and the time of an import."""
+"""Measurements of the peer table: time and memory of a step, and the time of an import."""
 
 import subprocess
 import sys
@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.timing.interleave import again, interleave
+from bench.timing.interleave import interleave, repeat_name
 from bench.timing.memory import peak_memory
 from reference.jobs import Job
 from reference.peers import PEERS, Array, Trainer
 from reference.stacked_peers import STACKED_PEERS
 
 __all__ = [
-    "AGAIN",
     "BASELINE",
+    "REPEAT",
     "TOLERANCE",
     "VERIFIED_EPOCHS",
     "Measured",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 BASELINE = "pytorch"
-AGAIN = again(BASELINE)
+REPEAT = repeat_name(BASELINE)
 
 VERIFIED_EPOCHS = 2
 # Weights below 1 are rounded by at most 2^-25 a step, on either side: 1.2e-6 in 20 steps. A wrong
@@ -41,15 +41,15 @@ TOLERANCE = 2e-6
 
 @dataclass(frozen=True)
 class Setting:
-    """What to measure, so that it can be sent to another process.
+    """One measurement, which can be sent to another process.
 
     Attributes:
         name: "network", "stack" or "wide".
-        members: networks that are trained at once.
-        peers: names in PEERS, or in STACKED_PEERS for a stack, to measure beside BASELINE.
-        make_job: makes what they train.
+        members: networks trained at once.
+        peers: names in PEERS, or in STACKED_PEERS for a stack, to compare with BASELINE.
+        make_job: makes the job that they train.
         threads: threads, and cores, of the process.
-        epochs: epochs that are timed together.
+        epochs: epochs timed together.
     """
 
     name: str
@@ -67,29 +67,30 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a setting in one process.
+    """The result of a setting in one process.
 
     Attributes:
-        failures: by name, why a peer has no time: it fails, or its weights are not PyTorch's.
-        turns: a row a round and peer: round, peer, seconds a step a network, cores kept busy.
+        failures: by name, why a peer was not timed: it raised, or its weights differ from
+            PyTorch's.
+        trials: a row a round and peer: round, peer, seconds a step a network, cores kept busy.
     """
 
     failures: dict[str, str]
-    turns: pd.DataFrame
+    trials: pd.DataFrame
 
 
 def train(trainer: Trainer) -> Array:
-    """Train on every batch as often as is verified; return loss and weights, end to end."""
+    """Train for VERIFIED_EPOCHS; return loss and weights, concatenated."""
     for _ in range(VERIFIED_EPOCHS):
         loss = trainer.epoch()
     return np.concatenate([loss.ravel(), *map(np.ravel, trainer.weights())])
 
 
 def measure(setting: Setting, rounds: int) -> Measured:
-    """Start all peers, verify each against PyTorch, and time those that are right in turn."""
+    """Start all peers, verify each against PyTorch, and time the right ones, interleaved."""
     torch.set_num_threads(setting.threads)
     job = setting.make_job()
-    trainers = {BASELINE: setting.start(BASELINE, job), AGAIN: setting.start(BASELINE, job)}
+    trainers = {BASELINE: setting.start(BASELINE, job), REPEAT: setting.start(BASELINE, job)}
     expected = train(trainers[BASELINE])
     failures = {}
     for name in setting.peers:
@@ -97,25 +98,25 @@ def measure(setting: Setting, rounds: int) -> Measured:
             trainer = setting.start(name, job)
             deviation = np.abs(train(trainer) - expected).max()
         except Exception as error:
-            # Whatever becomes of one peer, the others have their times.
+            # One failing peer must not prevent the others from being timed.
             failures[name] = " ".join(f"{type(error).__name__}: {error}".split())[:100]
             continue
         if deviation <= TOLERANCE:
             trainers[name] = trainer
         else:  # or NaN
-            failures[name] = f"its weights are not PyTorch's: they differ by {deviation:.1e}"
+            failures[name] = f"its weights differ from PyTorch's by {deviation:.1e}"
     steps = setting.epochs * len(job.inputs) * setting.members
 
-    def turn(trainer: Trainer) -> dict[str, float]:
-        trainer.epoch()  # finds the caches as another peer left them: not counted
+    def trial(trainer: Trainer) -> dict[str, float]:
+        trainer.epoch()  # not timed: refills the caches after another peer
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(setting.epochs):
             trainer.epoch()
         seconds = time.perf_counter() - wall
         return {"seconds": seconds / steps, "cores": (time.process_time() - cpu) / seconds}
 
-    names = dict.fromkeys((*setting.peers, BASELINE, AGAIN))
-    calls = {name: partial(turn, trainers[name]) for name in names if name in trainers}
+    names = dict.fromkeys((*setting.peers, BASELINE, REPEAT))
+    calls = {name: partial(trial, trainers[name]) for name in names if name in trainers}
     rows = [
         {"round": index, "peer": name, **result}
         for index, results in enumerate(interleave(calls, rounds))
@@ -125,9 +126,9 @@ def measure(setting: Setting, rounds: int) -> Measured:
 
 
 def peer_memory(setting: Setting, name: str) -> int:
-    """Return the bytes of tensors that a peer holds at most in its first three epochs.
+    """Return the peak bytes of tensors of a peer in its first three epochs.
 
-    Its model, gradients and update are among them, its data are not. Call it in a fresh process.
+    They include model, gradients and update, not the data. Call it in a fresh process.
     """
     torch.set_num_threads(setting.threads)
     job = setting.make_job()

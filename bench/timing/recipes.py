@@ -1,6 +1,6 @@
-"""The speed of a recipe on both frameworks: an epoch, a step and its parts, and a step's memory.
+"""Time of a recipe on both frameworks: an epoch, a step and its parts; the memory of a step.
 
-There is none of a recipe that the frameworks do not train alike.
+A recipe that the frameworks train differently is not timed.
 """
 
 import time
@@ -19,11 +19,11 @@ from bench.runs.sweep import Settings
 from bench.timing.interleave import (
     COMPARED,
     compare_sides,
+    format_ratio,
+    format_times,
     interleave,
-    readable_ratio,
-    readable_times,
     threads,
-    twice,
+    with_repeats,
 )
 from bench.timing.memory import peak_memory
 from minifw.data import batches
@@ -31,46 +31,46 @@ from minifw.testing.case import seeded
 from minifw.testing.verdict import Status
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.recipes import Recipe
-from reference.run import Run, prepare
+from reference.run import RecipeRun, prepare
 
 __all__ = [
-    "PARTS",
     "SIZED",
     "TIMED",
-    "readable_speed",
+    "TIMED_PARTS",
+    "format_speed",
     "speed_sentences",
     "step_memory",
     "summarize_speed",
     "time_recipe",
 ]
 
-# What a turn times: an epoch as fit does it, a step, and the parts of a step.
-PARTS = ("epoch", "step", "forward", "backward", "optimizer")
+# What a trial times: an epoch of fit, a step, and the parts of a step.
+TIMED_PARTS = ("epoch", "step", "forward", "backward", "optimizer")
 TIMED = ["recipe", "part", "round", "side", "seconds", "wrong"]  # columns of time_recipe
 SIZED = ["recipe", "side", "bytes"]  # of step_memory
 EPOCHS = 3
 VERIFIED_EPOCHS = 3
 
 
-def _prepare(recipe: Recipe, framework: Framework, settings: Settings) -> Run:
+def _prepare(recipe: Recipe, framework: Framework, settings: Settings) -> RecipeRun:
     return prepare(recipe, framework, seed=0, dtype=settings.torch_dtype(), device=settings.device)
 
 
-def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str, float]:
-    """Seconds of each of PARTS, in a run of its own that has been warmed up by an epoch.
+def _trial(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str, float]:
+    """Seconds of each of TIMED_PARTS, in a new run after an epoch of warm-up.
 
-    Each is the median over what a turn does of it, so that whatever interrupts it does not count.
+    Each is the median over the trial, so that an interruption does not count.
     """
     synchronize = getattr(torch, torch.device(settings.device).type).synchronize
 
     def clock() -> float:
-        synchronize()  # a device may still be at work; on a processor this does nothing
+        synchronize()  # a device may still compute; on a CPU this does nothing
         return time.perf_counter()
 
     with seeded(0):  # outside of fit, PyTorch's Dropout draws from the global generator
         run = _prepare(recipe, framework, settings)
         _, *counted = run.fit(epochs=1 + EPOCHS, measure=False)
-        # All batches of an epoch: on one again and again, a processor predicts every branch.
+        # All batches of an epoch: on a single repeated batch, a CPU predicts every branch.
         epoch = list(batches(run.train, recipe.batch_size, run.batch_order))
 
         steps = []
@@ -92,7 +92,7 @@ def _turn(recipe: Recipe, framework: Framework, settings: Settings) -> dict[str,
             stamps.append((start, emptied, forward, backward, clock()))
     zero_grad, forwards, backwards, updates = np.diff(stamps).T
     seconds = ([row["seconds"] for row in counted], steps, forwards, backwards, zero_grad + updates)
-    return {part: float(np.median(each)) for part, each in zip(PARTS, seconds, strict=True)}
+    return {part: float(np.median(each)) for part, each in zip(TIMED_PARTS, seconds, strict=True)}
 
 
 def time_recipe(
@@ -101,52 +101,55 @@ def time_recipe(
     settings: Settings,
     frameworks: Iterable[Framework] = FRAMEWORKS.values(),
 ) -> pd.DataFrame:
-    """Time a recipe, once every framework has been seen to train as PyTorch does.
+    """Time a recipe on frameworks that are first verified to train as PyTorch does.
 
-    They are verified in lockstep, in float64, which shows most, and in the dtype that is timed.
-    Then each takes two turns a round, so that the noise
-    is seen; a first round is not counted.
+    They are verified in lockstep, in float64 and in the dtype that is timed. Then each has two
+    trials a round, which measures the noise; the first round is not counted.
 
     Args:
         recipe: what to train.
         rounds: rounds to count.
         settings: dtype, device and threads.
-        frameworks: the sides. Default: minifw and PyTorch.
+        frameworks: what to compare. Default: minifw and PyTorch.
 
     Returns:
-        A row a part, round and side: recipe, part (one of PARTS), round, side, "seconds" of an
-        epoch or a step, and "wrong", which is empty. If a framework is not verified, there is no
-        time but a row a part, in which "wrong" says why.
+        A row a part, round and side: recipe, part (one of TIMED_PARTS), round, side, "seconds" of
+        an epoch or a step, and "wrong", which is empty. If a framework is not verified, there is a
+        row a part without a time, in which "wrong" says why.
     """
     frameworks = list(frameworks)
     with threads(settings.threads):
         for framework, dtype in product(frameworks, {"float64", settings.dtype}):
             run = lockstep(recipe, framework, epochs=VERIFIED_EPOCHS, dtype=dtype)
             if run.status != Status.PASSED:
-                wrong = [(recipe.name, part, 0, framework.name, np.nan, str(run)) for part in PARTS]
+                wrong = [
+                    (recipe.name, part, 0, framework.name, np.nan, str(run)) for part in TIMED_PARTS
+                ]
                 return pd.DataFrame(wrong, columns=TIMED)
-        turns = twice({side.name: partial(_turn, recipe, side, settings) for side in frameworks})
-        interleave(turns, rounds=1)
+        trials = with_repeats(
+            {side.name: partial(_trial, recipe, side, settings) for side in frameworks}
+        )
+        interleave(trials, rounds=1)
         timed = [
             (recipe.name, part, number, side, seconds[part], "")
-            for number, sides in enumerate(interleave(turns, rounds))
+            for number, sides in enumerate(interleave(trials, rounds))
             for side, seconds in sides.items()
-            for part in PARTS
+            for part in TIMED_PARTS
         ]
         return pd.DataFrame(timed, columns=TIMED)
 
 
 def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
-    """Measure how much memory the tensors of a training step take at most, without the data.
+    """Measure the peak memory of the tensors of a training step, without the data.
 
     Returns:
         A row a framework: recipe, side, and "bytes" of model, gradients, the optimizer's state and
-        whatever else a step keeps.
+        other tensors of a step.
     """
 
-    def train(run: Run) -> None:
+    def train(run: RecipeRun) -> None:
         model, criterion, optimizer = deepcopy((run.model, run.criterion, run.optimizer))
-        # In the second step, and all later ones, there is all that will be.
+        # From the second step on, all state exists.
         for input, target in islice(batches(run.train, recipe.batch_size, run.batch_order), 3):
             run.framework.train_step(model, criterion, optimizer, input, target)
 
@@ -159,23 +162,23 @@ def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
 
 
 def summarize_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
-    """Sum up the rounds: one row a recipe and part.
+    """Summarize the rounds: one row a recipe and part.
 
     Args:
-        rows: as :func:`time_recipe` gives them, of one recipe or of many.
-        memory: as :func:`step_memory` gives it.
+        rows: from :func:`time_recipe`, of one or more recipes.
+        memory: from :func:`step_memory`.
 
     Returns:
         Columns: recipe, part, those of :func:`bench.timing.interleave.compare_sides`, and in the
-        row of the step "minifw_bytes" and "pytorch_bytes". A recipe that is wrong has no numbers;
-        the claim says why.
+        row of the step "minifw_bytes" and "pytorch_bytes". A recipe that is not timed has no
+        numbers; the claim says why.
     """
     table = []
-    for (recipe, part), own in rows.groupby(["recipe", "part"], sort=False):
-        wrong = "".join(own["wrong"].dropna().unique())  # read from a file, "" is missing
+    for (recipe, part), group in rows.groupby(["recipe", "part"], sort=False):
+        wrong = "".join(group["wrong"].dropna().unique())  # read from a file, "" is missing
         row: dict[str, Any] = {"recipe": recipe, "part": part, "claim": f"not timed: {wrong}"}
         if not wrong:
-            row |= compare_sides(own.pivot(index="round", columns="side", values="seconds"))
+            row |= compare_sides(group.pivot(index="round", columns="side", values="seconds"))
             sizes = memory[(memory["recipe"] == recipe) & (part == "step")]
             row |= {f"{size.side}_bytes": size.bytes for size in sizes.itertuples()}
         table.append(row)
@@ -184,8 +187,8 @@ def summarize_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of :func:`summarize_speed` for people."""
+def format_speed(table: pd.DataFrame) -> pd.DataFrame:
+    """The human-readable table of :func:`summarize_speed`."""
 
     def memory(row: "pd.Series[Any]") -> str:
         sizes = row[["minifw_bytes", "pytorch_bytes"]].dropna()
@@ -196,10 +199,10 @@ def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "recipe": row["recipe"],
                 "part": row["part"],
-                "minifw (quartiles)": readable_times(row, "minifw"),
-                "PyTorch (quartiles)": readable_times(row, "pytorch"),
-                "PyTorch / minifw (95 %)": readable_ratio(row, "ratio"),
-                "noise floor (95 %)": readable_ratio(row, "noise"),
+                "minifw (quartiles)": format_times(row, "minifw"),
+                "PyTorch (quartiles)": format_times(row, "pytorch"),
+                "speed-up over PyTorch (95 %)": format_ratio(row, "ratio"),
+                "noise floor (95 %)": format_ratio(row, "noise"),
                 "claim": row["claim"],
                 "KiB, minifw / PyTorch": memory(row),
             }
@@ -209,11 +212,11 @@ def readable_speed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def speed_sentences(table: pd.DataFrame) -> list[str]:
-    """What the table of :func:`summarize_speed` comes to, in sentences."""
+    """Sentences that summarize the table of :func:`summarize_speed`."""
     sentences = []
     epochs = table[table["part"] == "epoch"]
     for _, row in epochs[epochs["ratio"].isna()].iterrows():
-        sentences.append(f"Speed: none of {row['recipe']}, {row['claim']}.")
+        sentences.append(f"Speed: {row['recipe']} is {row['claim']}.")
     timed = epochs.dropna(subset=["ratio"])
     if len(timed):
         claims = timed["claim"].value_counts()
@@ -221,13 +224,13 @@ def speed_sentences(table: pd.DataFrame) -> list[str]:
         sentences.append(
             "Speed: "
             + "; ".join(f"{claim} in {n} of {len(epochs)} recipes" for claim, n in claims.items())
-            + f". An epoch takes PyTorch {slowest:.2f} to {fastest:.2f} times as long as minifw."
+            + f". The speed-up over PyTorch is {slowest:.2f} to {fastest:.2f}."
         )
         step = table[(table["part"] == "step") & (table["recipe"] == timed["recipe"].iloc[0])]
         for _, row in step.iterrows():
             sentences.append(
-                f"A training step of {row['recipe']}: minifw {readable_times(row, 'minifw')}, "
-                f"PyTorch {readable_times(row, 'pytorch')}; a side against itself, "
-                f"{readable_ratio(row, 'noise')}."
+                f"A training step of {row['recipe']}: minifw {format_times(row, 'minifw')}, "
+                f"PyTorch {format_times(row, 'pytorch')}; noise floor (a framework timed "
+                f"against itself) {format_ratio(row, 'noise')}."
             )
     return sentences

@@ -1,4 +1,4 @@
-"""What scaling measures: time, memory and arithmetic of a step, of a network of any size."""
+"""Measurements of scaling: time, memory and FLOP/s of a step, for a network of any size."""
 
 import math
 import statistics
@@ -14,22 +14,20 @@ import pandas as pd
 import torch
 from torch import Generator
 
-from bench.timing.interleave import COMPARED, compare_sides, interleave, twice
+from bench.timing.interleave import COMPARED, compare_sides, interleave, with_repeats
 from bench.timing.memory import peak_memory
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.jobs import Job
 
 __all__ = ["DISK", "MEASURED", "Network", "difference", "matrix_product_peak", "measure"]
 
-BATCHES = 4  # different ones: on one again and again, a processor predicts every branch
-WARM_UP = (
-    2  # steps of a turn that are not counted: the first makes gradients, the second frees some
-)
-TURN = 0.01  # seconds that the counted ones should take together, at least
-# So small that the weights stay what they are, and so what is multiplied, however long it is timed.
+BATCHES = 4  # different ones: on a single repeated batch, a CPU predicts every branch
+WARM_UP = 2  # untimed steps of a trial: the first allocates gradients, the second frees some
+TRIAL_SECONDS = 0.01  # the least time of the timed steps of a trial together
+# So small that the weights, and so the arithmetic, stay the same during the measurement.
 LR = 1e-6
-# In float64. Sums of as many terms as batch or width, in other orders, through all layers, leave
-# 1e-12 or so; a wrong gradient is off by a share of its size.
+# In float64. Sums in another order differ by about 1e-12 after all layers; a wrong gradient is off
+# by a share of its size.
 TOLERANCE = 1e-8
 
 
@@ -61,13 +59,13 @@ class Network:
         """Additions and multiplications in the matrix products of a training step.
 
         A layer has three of them, of 2 * batch * inputs * outputs: the output, the gradient of the
-        weight and that of the input, which the first layer does without.
+        weight and that of the input, which the first layer does not compute.
         """
         products = [2 * self.batch * inputs * outputs for inputs, outputs in self._layers]
         return 3 * sum(products) - products[0]
 
     def job(self, dtype: torch.dtype = torch.float32) -> Job:
-        """First weights (He's, so that signals keep their size at any depth), and batches."""
+        """Initial weights (He's, so that signals keep their size at any depth), and batches."""
         generator = Generator().manual_seed(0)
         weights = []
         for inputs, outputs in self._layers:
@@ -85,7 +83,7 @@ DISK = Network(width=25, depth=3, batch=100)
 
 
 def _steps(template: Any, framework: Framework, job: Job, counted: int) -> float:
-    """The median seconds of as many steps as are ``counted``, on a copy of a model."""
+    """The median seconds of ``counted`` steps, on a copy of a model."""
     model = deepcopy(template)
     step = partial(
         framework.train_step,
@@ -105,7 +103,7 @@ def _steps(template: Any, framework: Framework, job: Job, counted: int) -> float
 
 
 def difference(network: Network, frameworks: Iterable[Framework] = FRAMEWORKS.values()) -> str:
-    """Say in which gradient the frameworks differ, in float64; "" if in none."""
+    """Name the first gradient in which the frameworks differ, in float64; "" if none differs."""
     job = network.job(torch.float64)
     gradients = []
     for framework in frameworks:
@@ -115,9 +113,9 @@ def difference(network: Network, frameworks: Iterable[Framework] = FRAMEWORKS.va
         gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
     ours, theirs = gradients
     for name, expected in theirs.items():
-        apart, size = float((ours[name] - expected).abs().max()), float(expected.abs().max())
-        if not apart <= TOLERANCE * size or size == 0:
-            return f"{name}.grad is {apart:.2g} off, where it reaches {size:.2g}"
+        error, size = float((ours[name] - expected).abs().max()), float(expected.abs().max())
+        if not error <= TOLERANCE * size or size == 0:
+            return f"{name}.grad is {error:.2g} off; its largest entry is {size:.2g}"
     return ""
 
 
@@ -134,8 +132,8 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
 
     Returns:
         The network; "wrong"; and if that is "", the comparison of
-        :func:`bench.timing.interleave.compare_sides`, the most "bytes" of tensors at once, and
-        "flop_s", the FLOP a second, of each side.
+        :func:`bench.timing.interleave.compare_sides`, the peak "bytes" of tensors and "flop_s",
+        the FLOP per second, of each side.
     """
     row: dict[str, Any] = {
         **vars(network),
@@ -146,27 +144,27 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
     if row["wrong"]:
         return row
     job = network.job()
-    turns = {
+    trials = {
         name: partial(_steps, job.model(framework.nn), framework, job)
         for name, framework in FRAMEWORKS.items()
     }
-    counted = max(1, round(TURN / min(turn(counted=1) for turn in turns.values())))
-    calls = {name: partial(turn, counted=counted) for name, turn in turns.items()}
-    row |= compare_sides(pd.DataFrame(interleave(twice(calls), rounds)))
-    for name, turn in turns.items():
-        row[f"{name}_bytes"] = peak_memory(partial(turn, counted=1))
+    counted = max(1, round(TRIAL_SECONDS / min(trial(counted=1) for trial in trials.values())))
+    calls = {name: partial(trial, counted=counted) for name, trial in trials.items()}
+    row |= compare_sides(pd.DataFrame(interleave(with_repeats(calls), rounds)))
+    for name, trial in trials.items():
+        row[f"{name}_bytes"] = peak_memory(partial(trial, counted=1))
         row[f"{name}_flop_s"] = network.flops / row[name]
     return row
 
 
 def matrix_product_peak() -> float:
-    """The most FLOP a second that torch.mm reaches on square matrices of several sizes."""
+    """The highest FLOP per second of torch.mm on square matrices of several sizes."""
     best = 0.0
     for side in (512, 1024, 2048):
-        one, other = torch.rand(2, side, side)
+        left, right = torch.rand(2, side, side)
         out = torch.empty(side, side)
         for _ in range(2**33 // side**3):  # about as long for each size
             start = time.perf_counter()
-            torch.mm(one, other, out=out)
+            torch.mm(left, right, out=out)
             best = max(best, 2 * side**3 / (time.perf_counter() - start))
     return best

@@ -7,7 +7,7 @@
     report = verify(MyLinear, torch.nn.Linear, ["4,5"], (5, 3))
     assert report.status == "PASSED", report
 
-Nothing else in :mod:`minifw` imports this package.
+Nothing else in :mod:`minifw` imports this package but ``python -m minifw``, its command.
 """
 
 import importlib

@@ -57,7 +57,7 @@ class Case:
         inputs: what it is called on.
         options: keyword arguments of its constructor.
         training: the mode to run it in; None where the mode makes no difference.
-        exceptions: checks of :mod:`bench.equivalence` not to make, with the reasons.
+        exceptions: checks of :mod:`minifw.testing` not to make, with the reasons.
     """
 
     module: str

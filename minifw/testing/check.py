@@ -35,26 +35,31 @@ from minifw.testing.passes import NOTHING, NotApplicable, Pass
 from minifw.testing.subjects import Subject
 from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
 
-__all__ = ["Expected", "check", "explain", "first_line"]
+__all__ = ["Expected", "check", "explain", "first_line", "repeat"]
 
 
-def _perturbation(dtype: torch.dtype, seed: int, lowest: int = 0) -> Move:
-    """What moves each number by one ULP of ``dtype`` or leaves it, at random.
+class _Perturbation:
+    """Moves each number by one ULP of ``dtype`` or leaves it, at random.
 
     Towards 0 alone, so that what has to be at most 1 stays so, and 0 stays 0; with a ``lowest`` of
     -1 also away from it.
     """
-    generator, limits = Generator().manual_seed(seed), torch.finfo(dtype)
 
-    def move(tensor: Tensor) -> Tensor:
+    def __init__(self, dtype: torch.dtype, seed: int, lowest: int = 0) -> None:
+        self.arguments = dtype, seed, lowest
+        self.generator, self.limits = Generator().manual_seed(seed), torch.finfo(dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Perturbation, self.arguments
+
+    def __call__(self, tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point():
             return tensor
-        ulps = torch.randint(lowest, 2, tensor.shape, generator=generator).to(tensor)
+        lowest, limits = self.arguments[2], self.limits
+        ulps = torch.randint(lowest, 2, tensor.shape, generator=self.generator).to(tensor)
         # Below the normal numbers of a dtype, its numbers are as far apart as the smallest is.
         size = (tensor.abs() * limits.eps).clamp(min=limits.smallest_normal * limits.eps)
         return torch.where(tensor.isfinite(), tensor - tensor.sign() * ulps * size, tensor)
-
-    return move
 
 
 DRAWS = 24  # of the control, before a verdict is FAILED
@@ -110,7 +115,7 @@ class Expected:
         return steps
 
     def _perturbation(self, seed: int, lowest: int = 0) -> Move:
-        return _perturbation(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
+        return _Perturbation(DTYPES[self.example.dtype], self.example.seed + seed, lowest)
 
     def _perturbed(
         self, seed: int, within: AbstractContextManager[Any] = NOTHING
@@ -269,6 +274,25 @@ def check(
     return found + side_effects
 
 
+def repeat(comparison: Comparison, example: Example) -> Verdict:
+    """Whether two subjects made alike and called alike give the same bits."""
+    try:
+        expected = Expected(comparison, example)
+        drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
+        first, second = (expected.run(drawn.subject(dtype), dtype).named for _ in range(2))
+    except Exception as error:
+        status, reason = Status.SKIPPED, first_line(error)
+    else:
+        other = [
+            name
+            for name, tensor in first.items()
+            if not torch.equal(tensor.nan_to_num(), second[name].nan_to_num())
+        ]
+        status = Status.FAILED if other else Status.PASSED
+        reason = f"{other[0]} is another in a second, equal call" if other else ""
+    return Verdict("", status, reason, "repeated", "determinism", example)
+
+
 def explain(comparison: Comparison, verdict: Verdict) -> str:
     """What kind of mistake a failing verdict looks like; "" if that cannot be told."""
     try:
@@ -320,6 +344,9 @@ class _Perturbing(TorchDispatchMode):
     def __init__(self, move: Move) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.move = move
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Perturbing, (self.move,)
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None

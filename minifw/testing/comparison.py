@@ -53,6 +53,8 @@ class Comparison:
         one_sided: whether, where the derivative jumps, any number between the derivatives of both
             sides is right.
         base: the dtype in which the derivative is judged.
+        isolated: makes the subject in a process of its own, where it has one; see
+            :mod:`minifw.testing.remote`.
         known: where to keep what the reference makes of each example; several subjects with the
             same reference may share it. Default: nowhere.
         found: what was found out about the subject by trying; filled in when it is first made.
@@ -71,6 +73,7 @@ class Comparison:
     in_place: bool = False
     one_sided: bool = False
     base: str = "float64"
+    isolated: "Callable[[Drawn, torch.dtype], Subject] | None" = None
     known: "dict[str, Expected] | None" = None
     reference_arguments: tuple[Any, ...] | None = None
     reference_options: Mapping[str, Any] | None = None
@@ -78,6 +81,12 @@ class Comparison:
     backward: Callable[..., Any] | None = None
     conventions: bool = True
     found: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.isolated is None:
+            return vars(self)
+        # In the subject's process the subject is at home, and more is known about it.
+        return vars(self) | {"isolated": None, "known": None, "found": _FoundThere()}
 
     @property
     def reference_name(self) -> str:
@@ -141,6 +150,20 @@ class Comparison:
         )
 
 
+_FOUND: dict[str, Any] = {}  # about the one subject of this process
+
+
+def _found_here() -> dict[str, Any]:
+    return _FOUND
+
+
+class _FoundThere:
+    """What was found out about the subject in its own process, and stays there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _found_here, ()
+
+
 def _accepted(factory: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments that a call of it accepts."""
     called = factory
@@ -173,11 +196,17 @@ class Drawn:
     like: Subject
     inputs: tuple[tuple[Tensor, ...], ...]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = self.like.parameters() | self.like.buffers()
+        return _drawn, (self.comparison, self.example, values, self.inputs)
+
     def _training(self) -> bool:
         return (self.comparison.training is not False) != self.example.other_mode
 
     def subject(self, dtype: torch.dtype) -> Subject:
         """The subject, with the parameters that were drawn."""
+        if self.comparison.isolated:
+            return self.comparison.isolated(self, dtype)
         recognized(self.comparison)
         comparison = self.comparison.resized(self.example)
         return make_subject(comparison, self._training(), dtype, self.like)
@@ -201,6 +230,24 @@ class Drawn:
             )
             for inputs in self.inputs
         )
+
+
+class _Values(Subject):
+    """Parameters and buffers alone."""
+
+    def parameters(self) -> dict[str, Tensor]:
+        return dict(self.made)
+
+
+def _drawn(
+    comparison: Comparison,
+    example: Example,
+    values: dict[str, Tensor],
+    inputs: tuple[tuple[Tensor, ...], ...],
+) -> Drawn:
+    """What was drawn in another process."""
+    drawn = Drawn(comparison, example, _Values(values), inputs)
+    return replace(drawn, like=drawn.reference(DTYPES[example.dtype]))
 
 
 def draw(comparison: Comparison, example: Example) -> Drawn:

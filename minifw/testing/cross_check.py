@@ -20,6 +20,7 @@ from minifw.testing.check import check, first_line
 from minifw.testing.comparison import Comparison, Drawn, draw
 from minifw.testing.example import Example
 from minifw.testing.passes import Pass
+from minifw.testing.remote import RemoteSubject
 from minifw.testing.subjects import Subject
 from minifw.testing.verdict import Status, largest
 
@@ -147,6 +148,8 @@ def _differences(drawn: Drawn) -> dict[str, Tensor]:
     """
     double = torch.float64
     subject, inputs = drawn.subject(double), drawn.inputs_in(double)[0]
+    if isinstance(subject, RemoteSubject):
+        return subject.tensors(_differences)
     example, specs = drawn.example, drawn.comparison.inputs
     with seeded(example.seed):
         outputs = subject.forward_only(*inputs)
@@ -209,6 +212,15 @@ class _Bridge(torch.autograd.Function):
 def gradcheck(comparison: Comparison, seed: int = 0) -> str:
     """Ask :func:`torch.autograd.gradcheck` about the subject; return what it objects to, or ""."""
     drawn = draw(comparison, Example(seed=seed))
+    subject = drawn.subject(torch.float64)
+    try:
+        return subject.text(_gradcheck) if isinstance(subject, RemoteSubject) else _gradcheck(drawn)
+    except Exception as error:  # its process is lost
+        return first_line(error)
+
+
+def _gradcheck(drawn: Drawn) -> str:
+    comparison, seed = drawn.comparison, drawn.example.seed
     inputs = drawn.inputs_in(torch.float64)[0]
     parameters = list(drawn.subject(torch.float64).parameters().values())
 

@@ -8,7 +8,7 @@ import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,7 @@ def comparison_from_text(
     init: str,
     inputs: Sequence[str],
     device: str,
+    load_subject: Callable[[str], Any] | None = None,
     *,
     reference_init: str | None = None,
     call: str = "",
@@ -46,6 +47,7 @@ def comparison_from_text(
         inputs: as :func:`~minifw.testing.example.parse_input` reads them, or ``file.py:name`` of a
             function that makes all of them.
         device: where to compute.
+        load_subject: finds the subject, and ``backward``, by their texts. Default: :func:`load`.
         reference_init: the arguments of the reference's constructor, where they are others.
         call: the arguments of every call after the inputs: "dim=-1, eps=1e-6".
         backward: the function that goes back, where the subject is one that goes forward.
@@ -58,10 +60,10 @@ def comparison_from_text(
     made: tuple[Any, Any] = (None, None)
     if reference_init is not None:
         made = read_call(reference_init)
-    loaded = load(subject)
+    find = load_subject or load
     return Comparison(
         subject.rpartition(":")[2],
-        loaded,
+        find(subject),
         load(reference),
         read_inputs(inputs),
         arguments,
@@ -70,7 +72,7 @@ def comparison_from_text(
         reference_arguments=made[0],
         reference_options=made[1],
         call=read_call(call),
-        backward=load(backward if ":" in backward or "." in backward
+        backward=find(backward if ":" in backward or "." in backward
                       else f"{subject.rpartition(':')[0]}:{backward}") if backward else None,
     )  # fmt: skip
 

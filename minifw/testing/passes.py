@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
+from minifw.testing.comparison import stay
 from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
 from minifw.testing.subjects import NotApplicable, Subject
 
@@ -21,6 +22,15 @@ __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
 NOTHING = nullcontext()  # to call a subject in
 CALLS = 12  # of one object, after which the first is made again
+
+
+@contextmanager
+def _finding_nothing() -> Iterator[None]:
+    """Context in which a subject is called: what it raises is no finding of a pass."""
+    try:
+        yield
+    except NotApplicable as error:
+        raise RuntimeError(f"NotApplicable: {error}") from error
 
 
 class Pass:
@@ -42,7 +52,7 @@ class Pass:
         specs: Sequence[Input],
         example: Example,
         cotangents: Sequence[Tensor] | None = None,
-        move: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        move: Callable[[Tensor], Tensor] = stay,
         within: AbstractContextManager[Any] = NOTHING,
     ) -> None:
         self.subject = subject
@@ -68,6 +78,9 @@ class Pass:
         Raises:
             NotApplicable: the pass says nothing about the subject.
         """
+        if self.subject.remote:
+            self.subject.remote(self, draws)
+            return self.named
         with seeded(self.example.seed):
             PASSES[self.example.steps](self, draws)
         self.note_gradients()
@@ -84,7 +97,7 @@ class Pass:
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
         """Call the subject, and note its outputs under ``label``."""
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
-        with self.within:
+        with _finding_nothing(), self.within:
             outputs = self.subject.forward(*inputs)
         self.note_outputs(outputs, label)
         return outputs
@@ -114,7 +127,7 @@ class Pass:
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
-        with self.within:
+        with _finding_nothing(), self.within:
             grads = self.subject.backward(*cotangents)
         for i, spec in enumerate(self.specs):
             grad = grads[i] if i < len(grads) else None
@@ -319,8 +332,7 @@ def _same_tensor(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     run.both(tuple(inputs))
     if not run.subject.in_graph:  # where one tensor has one gradient
         names = [f"input.{place}.grad" for place in (i, j)]
-        total = sum(run.named[name] for name in names)
-        run.named |= dict.fromkeys(names, total)
+        run.named |= dict.fromkeys(names, run.named[names[0]] + run.named[names[1]])
 
 
 def _no_grad(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:

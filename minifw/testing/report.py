@@ -77,7 +77,7 @@ class Report:
 
     @property
     def status(self) -> Status:
-        """Of the clauses that decide: ERROR or FAILED if one is broken.
+        """ERROR or FAILED if a clause that decides is broken.
 
         MISTRUSTED if a tensor has no check that could have failed, else PASSED.
         """
@@ -117,6 +117,9 @@ class Report:
         if verdicts:
             reasons = dict.fromkeys(verdict.reason for verdict in verdicts)
             return ClauseResult(name, NOT_APPLICABLE, decides, "; ".join(reasons))
+        # Every check looks for side effects.
+        if name == "side-effects" and any(v.status == Status.PASSED for v in self.verdicts):
+            return ClauseResult(name, KEPT, decides)
         return ClauseResult(name, NOT_TRIED, decides, self.untried.get(name, ""))
 
     def _summed_up(self, key: Callable[[Verdict], str]) -> list[Verdict]:
@@ -199,7 +202,9 @@ class Report:
         tried = f"{self.examples} example{'s'[: self.examples != 1]}, contract {self.contract}"
         question = next(iter(self.table))
         if question in decisive:
-            return f"the {question} is wrong ({tried})"
+            raised = self.failures[0].status == Status.ERROR
+            wrong = "it raises an error" if raised else f"the {question} is wrong"
+            return f"{wrong} ({tried})"
         if decisive:
             return f"broken: {', '.join(decisive)} ({tried})"
         if self.status == Status.MISTRUSTED:

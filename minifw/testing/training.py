@@ -68,11 +68,11 @@ class Lockstep:
     Attributes:
         name, dtype: what was run, in what.
         steps: training steps done.
-        apart: distance of the weights at the end, as a share of their tensor's largest entry.
-        control: largest distance of the control, likewise.
-        allowed: what ``apart`` may be for that.
-        parted: the first step, counted from 1, at which the subject was farther from the reference
-            than is allowed; 0 for none.
+        distance: distance of the weights at the end, as a share of their tensor's largest entry.
+        control_distance: largest distance of the control, likewise.
+        allowed: what ``distance`` may be for that.
+        diverged_at: the first step, counted from 1, at which the subject was farther from the
+            reference than is allowed; 0 for none.
         cause: what is to blame; its reason says whether it looks like rounding or like a fault.
         notes: facts found on the way: transposed weights, another convention of the loss.
     """
@@ -80,28 +80,29 @@ class Lockstep:
     name: str
     dtype: str
     steps: int
-    apart: float
-    control: float
+    distance: float
+    control_distance: float
     allowed: float
-    parted: int = 0
+    diverged_at: int = 0
     cause: Verdict | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def status(self) -> Status:
-        """PASSED if the runs never parted, or parted by rounding."""
+        """PASSED if the runs never diverged, or diverged by rounding."""
         return Status.PASSED if self.cause is None else self.cause.status
 
     def __str__(self) -> str:
         where = f"{self.name} in {self.dtype}, {self.steps} steps"
         if self.cause is None:
             said = (
-                f"{where}: {self.apart:.2g} apart at the end; "
-                f"PyTorch from PyTorch moved by one ULP, {self.control:.2g}"
+                f"{where}: {self.distance:.2g} apart at the end; "
+                f"PyTorch from PyTorch moved by one ULP, {self.control_distance:.2g}"
             )
         else:
             said = (
-                f"{where}: parted at step {self.parted}: {self.cause.tensor}: {self.cause.reason}"
+                f"{where}: diverged at step {self.diverged_at}: "
+                f"{self.cause.tensor}: {self.cause.reason}"
             )
         return "\n".join([said, *(f"  note: {note}" for note in self.notes)])
 

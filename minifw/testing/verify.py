@@ -6,22 +6,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.catalog import CHECKS, catalog
-from minifw.testing.check import check, explain, first_line
+from minifw.testing.check import check, explain, first_line, repeat
 from minifw.testing.clause import CLAUSES, deciding, known
 from minifw.testing.comparison import Comparison, draw
 from minifw.testing.cross_check import gradcheck, hear
-from minifw.testing.example import DTYPES, Example, parse_input
+from minifw.testing.example import DTYPES, Example, described, parse_input
+from minifw.testing.from_text import load, read_call
 from minifw.testing.fuzz import fuzz
+from minifw.testing.isolation import Runner, SubjectError
+from minifw.testing.remote import Elsewhere, isolated
 from minifw.testing.report import Report
-from minifw.testing.subjects import UsageError
+from minifw.testing.subjects import UsageError, supported_dtypes
 from minifw.testing.verdict import Status, Verdict, failures
 
-__all__ = ["CHECK_NAMES", "verify", "verify_comparison"]
+__all__ = ["CHECK_NAMES", "lost_report", "verify", "verify_comparison"]
 
 CHECK_NAMES = (*CHECKS, "cross-check", "gradcheck", "fuzzing")
 
@@ -32,11 +34,15 @@ SMALL_CONSTANT = 1e-6
 
 def verify(
     subject: Any,
-    reference: Callable[..., torch.nn.Module],
-    inputs: Sequence[Input | str | Sequence[int]],
+    reference: Any,
+    inputs: Sequence[Input | str | Sequence[int]] | Callable[..., Any],
     arguments: Sequence[Any] = (),
     options: Mapping[str, Any] | None = None,
     *,
+    reference_arguments: Sequence[Any] | None = None,
+    reference_options: Mapping[str, Any] | None = None,
+    call: str | Mapping[str, Any] = "",
+    backward: Callable[..., Any] | None = None,
     name: str = "",
     contract: str | None = None,
     require: Collection[str] = (),
@@ -48,6 +54,9 @@ def verify(
     max_examples: int = 100,
     seed: int = 0,
     in_place: bool = False,
+    isolate: bool = False,
+    timeout: float = 60.0,
+    memory_limit: float | None = None,
     cotangents: Sequence[Tensor] | None = None,
 ) -> Report:
     """Is a hand-written backward pass equal to PyTorch's?
@@ -58,15 +67,19 @@ def verify(
         assert report.status == "PASSED", report
 
     Args:
-        subject: what to verify: a class of minifw or torch.nn modules, or of objects with the
-            methods of :class:`~minifw.testing.Adapter`, or a function that makes one;
-            or a :class:`torch.autograd.Function`, which is applied to the inputs and then to the
-            reference's parameters in their order.
-        reference: class of the trusted module of torch.nn, or a function that makes one.
+        subject: what to verify: ``"FILE:NAME"``; or a class of modules, or of objects with a
+            forward and a backward pass, in torch or NumPy; a :class:`torch.autograd.Function`; a
+            function of tensors; a pair of functions, one of which goes back. See
+            :mod:`minifw.testing.subjects`.
+        reference: the trusted module or function of torch, ``"torch.nn.NAME"`` or one's own.
         inputs: what both are called on: shapes, or texts such as "4,3" and "4:long:10"
-            (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`.
+            (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`;
+            or a function that makes all of them.
         arguments, options: of both constructors. The fuzzer gives sizes that stand in
             ``arguments`` and in the shapes of inputs other values.
+        reference_arguments, reference_options: of the reference's constructor, if others.
+        call: arguments of every call after the inputs: "dim=-1, eps=1e-6", or a mapping.
+        backward: the function that goes back, where ``subject`` is the one that goes forward.
         name: of the comparison. Default: that of the subject.
         contract: "formula", "torch" or "minifw". Default: that of the subject's kind.
         require, allow: names of clauses that decide the verdict besides, or do not.
@@ -77,6 +90,10 @@ def verify(
         max_examples: number of examples that the fuzzer tries.
         seed: of the fuzzer.
         in_place: whether the subject may modify its inputs and cotangents.
+        isolate: whether to import and run the subject in a process of its own, so that nothing
+            that it does decides its verdict. It is then a text, or can be pickled.
+        timeout: seconds that one call of an isolated subject may take.
+        memory_limit: GiB that it may allocate. Default: three quarters of the machine's.
         cotangents: gradients of the outputs for the plain checks alone, and nothing else is then
             done. Default: drawn at random, as they should be.
 
@@ -85,17 +102,26 @@ def verify(
 
     Raises:
         UsageError: subject or reference cannot be made, or the reference cannot be called on the
-            inputs, or an argument is unknown.
+            inputs, or an argument is unknown, or what is to be isolated cannot be sent to a process
+            of its own.
     """
     try:
-        specs = tuple(
-            spec
-            if isinstance(spec, Input)
-            else parse_input(spec if isinstance(spec, str) else ",".join(map(str, spec)))
-            for spec in inputs
+        specs = (
+            described(inputs)
+            if callable(inputs)
+            else tuple(
+                spec
+                if isinstance(spec, Input)
+                else parse_input(spec if isinstance(spec, str) else ",".join(map(str, spec)))
+                for spec in inputs
+            )
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+    reference = load(reference) if isinstance(reference, str) else reference
+    if isinstance(subject, str):
+        name = name or subject.rpartition(":")[2]
+        subject = Elsewhere(subject) if isolate else load(subject)
     comparison = Comparison(
         name or getattr(subject, "__name__", type(subject).__name__),
         subject,
@@ -105,19 +131,30 @@ def verify(
         options or {},
         training,
         device,
+        reference_arguments=None if reference_arguments is None else tuple(reference_arguments),
+        reference_options=reference_options,
+        call=read_call(call) if isinstance(call, str) else ((), call),
+        backward=backward,
         in_place=in_place,
     )
-    return verify_comparison(
-        comparison,
-        contract=contract,
-        require=require,
-        allow=allow,
-        dtypes=dtypes,
-        skip=skip,
-        max_examples=max_examples,
-        seed=seed,
-        cotangents=cotangents,
-    )
+    settings: dict[str, Any] = {
+        "contract": contract,
+        "require": require,
+        "allow": allow,
+        "dtypes": dtypes,
+        "skip": skip,
+        "max_examples": max_examples,
+        "seed": seed,
+        "cotangents": cotangents,
+    }
+    if not isolate:
+        return verify_comparison(comparison, **settings)
+    with Runner(timeout, memory_limit) as runner:
+        try:
+            comparison = isolated(comparison, runner)
+            return verify_comparison(comparison, **settings)
+        except SubjectError as error:
+            return lost_report(comparison, error)
 
 
 def verify_comparison(
@@ -147,7 +184,9 @@ def verify_comparison(
         known("dtype", dtype, DTYPES)
     for name in skip:
         known("check", name, (*CHECK_NAMES, *CLAUSES))
-    contract, deciding_clauses, tried = _settle(comparison, contract, require, allow, clauses, skip)
+    contract, deciding_clauses, tried, facts = _settle(
+        comparison, contract, require, allow, clauses, skip
+    )
     comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
@@ -157,7 +196,7 @@ def verify_comparison(
         reference=comparison.reference_name,
         contract=contract,
         deciding=deciding_clauses,
-        notes=notes,
+        notes=tuple(dict.fromkeys((*facts, *notes))),
         options=_options(comparison),
         dtypes=tuple(usable),
         command=command,
@@ -179,6 +218,8 @@ def verify_comparison(
         return found
 
     untried = {name: "left out" for name in CLAUSES if name not in tried}
+    if report.options:
+        untried.setdefault("options", f"not given: {', '.join(report.options)}")
     wrong = False
     for name, planned in catalog(usable, comparison).items():
         if name in skip or planned.clause not in tried:
@@ -200,6 +241,11 @@ def verify_comparison(
             )
     if cotangents is not None:
         return replace(report, verdicts=tuple(verdicts), examples=examples)
+    if wrong:
+        untried.setdefault("determinism", "the derivative is wrong")
+    elif "determinism" in tried:
+        verdicts.append(repeat(comparison, Example(dtype=usable[-1])))
+        examples += 1
     if "fuzzing" not in skip and max_examples and not wrong:
         # The fuzzer tries what decides.
         drawn_from = [name for name in tried if name in deciding_clauses]
@@ -210,9 +256,23 @@ def verify_comparison(
             testimonies=() if "cross-check" in skip else tuple(hear(comparison)),
             gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
         )
+    for name in {*tried} - {verdict.clause for verdict in verdicts} - {"side-effects"}:
+        untried.setdefault(name, "left out")
     report = replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
     tensors = [verdict for verdict in report.failures if verdict.where]
     return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
+
+
+def lost_report(comparison: Comparison, error: SubjectError, command: str = "") -> Report:
+    """The report on a subject whose process was lost before anything could be tried."""
+    reason = f"{type(error).__name__}: {error}"
+    return Report(
+        comparison.name,
+        (Verdict("", Status.ERROR, reason),),
+        reference=comparison.reference_name,
+        examples=1,
+        command=command,
+    )
 
 
 def _settle(
@@ -222,10 +282,11 @@ def _settle(
     allow: Collection[str],
     clauses: Collection[str] | None,
     skip: Collection[str],
-) -> tuple[str, frozenset[str], list[str]]:
-    """The contract, the clauses that decide, and those to be tried."""
-    if contract is None:
-        contract = draw(comparison, Example()).subject(torch.float64).contract
+) -> tuple[str, frozenset[str], list[str], list[str]]:
+    """The contract, the clauses that decide, those to be tried, and facts about the subject."""
+    base = supported_dtypes(comparison)[0]
+    made = draw(comparison, Example(dtype=base)).subject(DTYPES[base])
+    contract = contract or made.contract
     for name in clauses or ():
         known("clause", name, CLAUSES)
     names = deciding(contract, require, allow)
@@ -234,7 +295,7 @@ def _settle(
         for name in CLAUSES
         if name not in skip and (clauses is None or name in clauses or name == "derivative")
     ]
-    return contract, names, tried
+    return contract, names, tried, made.notes
 
 
 _BAD_CALL = re.compile(r"positional argument|required argument|unexpected keyword|required keyword")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.equivalence.optimizers import make, parameters, take
+from bench.equivalence.optimizers import make, parameters, run_steps
 from bench.timing.scaling import DISK
 from reference.frameworks import FRAMEWORKS, PYTORCH, Framework
 from reference.optim_cases import OPTIMIZERS
@@ -28,7 +28,7 @@ def test_update(
     benchmark: BenchmarkFixture, optimizer: str, options: dict[str, Any], framework: Framework
 ) -> None:
     ours, theirs = (
-        take(make(side, optimizer, params, options), params, range(5))
+        run_steps(make(side, optimizer, params, options), params, range(5))
         for side in (framework, PYTORCH)
         for params in [parameters(side)]
     )

@@ -81,6 +81,8 @@ class Subject:
             result is multiplied by any other.
         dtypes: names of the dtypes that it computes in; empty for all.
         fits: how its parameters lie in the reference's, by the reference's names.
+        remote: does a pass where the subject is, if that is another process; see
+            :mod:`minifw.testing.remote`.
     """
 
     kind = "object"
@@ -90,6 +92,7 @@ class Subject:
     overwrites = False
     takes_cotangents = True
     dtypes: tuple[str, ...] = ()
+    remote: Callable[..., None] | None = None
 
     def __init__(self, made: Any) -> None:
         self.made = made
