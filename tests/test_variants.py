@@ -64,10 +64,10 @@ def pull_back(outputs: Sequence[Tensor], cotangents: Sequence[Tensor], to: Seque
 
 
 def as_arrays(row: Variant, values: Sequence[Tensor]) -> list[Any]:
-    values = [v.t().contiguous() if row.columns and v.dim() == 2 else v for v in values]
+    laid_out = [v.t().contiguous() if row.columns and v.dim() == 2 else v for v in values]
     if row.arrays == "torch":
-        return values
-    return [v.numpy() for v in values]
+        return laid_out
+    return [v.numpy() for v in laid_out]
 
 
 def as_tensor(row: Variant, value: Any) -> Tensor:

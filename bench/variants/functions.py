@@ -52,7 +52,7 @@ class SoftmaxOfOutput(torch.autograd.Function):
         return y * (grad - (grad * y).sum(-1, keepdim=True))
 
 
-@variant(_of_rows("softmax"), X, kind="Function")
+@variant(_of_rows("softmax"), X, kind="Function", allow=("ranks",))  # 0-d has no Jacobian
 class SoftmaxByJacobian(torch.autograd.Function):
     """Softmax whose backward pass multiplies by the whole Jacobian"""
 

@@ -35,6 +35,7 @@ class Variant:
         columns: whether samples are columns.
         order: the places of the inputs in its call.
         held: of an object, values and gradients of its parameters, in the reference's order.
+        allow: clauses that it does not keep, and whose author says so.
         in_place: whether it writes into its inputs or cotangents.
         dtypes: those that it is made for. Default: all.
     """
@@ -54,6 +55,7 @@ class Variant:
     order: tuple[int, ...] = ()
     backward: Callable[..., Any] | None = None
     held: Callable[[Any], Held] = lambda made: ()
+    allow: tuple[str, ...] = ()
     in_place: bool = False
     dtypes: tuple[str, ...] = tuple(DTYPES)
 
