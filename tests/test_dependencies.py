@@ -15,6 +15,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NOT_IMPORTED = {
     *("numpy", "pytest-benchmark", "pytest-cov", "pytest-xdist", "hatchling"),
     *("codespell", "mypy", "pandas-stubs", "pre-commit", "ruff", "tox", "furo", "sphinx"),
+    "pre-commit-hooks",
     *("myst-parser",),
 }
 OURS = {"minifw", "bench", "reference", "docs"} | {

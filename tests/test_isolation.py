@@ -160,7 +160,7 @@ def test_a_forged_answer_is_none(answer: bytes) -> None:
 
 def test_what_is_raised_there_names_its_type(runner: Runner) -> None:
     with Runner(timeout=10) as there, pytest.raises(SubjectError) as raised:
-        there.call(int, "x")  # type: ignore[arg-type]
+        there.call(int, "x")
     assert raised.value.kind == "ValueError"
     assert not isinstance(raised.value, LostProcess)
 

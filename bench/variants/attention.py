@@ -1,7 +1,9 @@
 """Attention in blocks, in other orders, and with a backward pass of its own."""
 
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,15 +12,33 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from bench.variants.variant import variant
 
+T = TypeVar("T", bound=Callable[..., Tensor])
 QKV = ("2,5,4", "2,7,4", "2,7,3")
 SDPA = F.scaled_dot_product_attention
 
 
+def in_float32(attention: T) -> T:
+    """``attention`` with half precision computed in float32, as kernels do: scores overflow."""
+
+    @functools.wraps(attention)
+    def wide(query: Tensor, *others: Any, **options: Any) -> Tensor:
+        to = torch.promote_types(query.dtype, torch.float32)
+        tensors = [t.to(to) for t in (query, *others)]
+        return attention(*tensors, **options).to(query.dtype)
+
+    return wide  # type: ignore[return-value]
+
+
+def _scale(query: Tensor) -> float:
+    return 1 / math.sqrt(max(query.shape[-1], 1))
+
+
 def _scores(query: Tensor, key: Tensor) -> Tensor:
-    return query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    return query @ key.transpose(-2, -1) * _scale(query)
 
 
 @variant(SDPA, *QKV, kind="function")
+@in_float32
 def attention_online(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention by an online softmax over blocks of keys"""
     highest = query.new_full((*query.shape[:-1], 1), -torch.inf)
@@ -35,12 +55,14 @@ def attention_online(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @variant(SDPA, *QKV, kind="function")
+@in_float32
 def attention_by_rows(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention in blocks of queries"""
     return torch.cat([_scores(q, key).softmax(-1) @ value for q in query.split(2, -2)], -2)
 
 
 @variant(SDPA, *QKV, kind="function")
+@in_float32
 def attention_two_pass(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention that takes the log-sum-exp first and exponentiates once"""
     scores = _scores(query, key)
@@ -48,6 +70,7 @@ def attention_two_pass(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @variant(SDPA, "2,6,4", "2,6,4", "2,6,3", kind="function", call="is_causal=True")
+@in_float32
 def attention_causal(query: Tensor, key: Tensor, value: Tensor, is_causal: bool) -> Tensor:
     """Causal attention with a mask added to the scores"""
     mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device)
@@ -58,6 +81,7 @@ def attention_causal(query: Tensor, key: Tensor, value: Tensor, is_causal: bool)
 
 
 @variant(SDPA, "2,6,4", "2,6,4", "2,6,3", kind="function", call="is_causal=True")
+@in_float32
 def attention_row_by_row(query: Tensor, key: Tensor, value: Tensor, is_causal: bool) -> Tensor:
     """Causal attention, each query with the keys so far and nothing masked"""
     assert is_causal
@@ -74,25 +98,31 @@ class Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        dtype = query.dtype
+        query, key, value = (
+            t.to(torch.promote_types(dtype, torch.float32)) for t in (query, key, value)
+        )
         scores = _scores(query, key)
         total = scores.logsumexp(-1, keepdim=True)
         output = (scores - total).exp() @ value
         ctx.save_for_backward(query, key, value, output, total)
-        return output
+        return output.to(dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, value, output, total = ctx.saved_tensors
+        dtype, grad = grad.dtype, grad.to(query.dtype)
         weights = (_scores(query, key) - total).exp()
         inner = (grad * output).sum(-1, keepdim=True)
         grad_scores = weights * (grad @ value.transpose(-2, -1) - inner)
-        grad_scores = grad_scores / math.sqrt(query.shape[-1])
-        return (
+        grad_scores = grad_scores * _scale(query)
+        grads = (
             grad_scores @ key,
             grad_scores.transpose(-2, -1) @ query,
             weights.transpose(-2, -1) @ grad,
         )
+        return tuple(g.to(dtype) for g in grads)
 
 
 @variant(torch.nn.MultiheadAttention, "2,5,6", "2,7,6", "2,7,6", init="6, 2, batch_first=True")

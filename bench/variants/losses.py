@@ -219,6 +219,8 @@ class GaussianByParts(torch.nn.Module):
     """GaussianNLLLoss by a normalized difference"""
 
     def forward(self, mean: Tensor, target: Tensor, variance: Tensor) -> Tensor:
+        # At least 1e-6, with the gradient of what was given.
+        variance = variance + (variance.clamp(min=1e-6) - variance).detach()
         return 0.5 * (variance.log() + ((mean - target) / variance.sqrt()) ** 2).mean()
 
 

@@ -1,5 +1,6 @@
 """Normalization by other ways to a mean and a variance."""
 
+import math
 from typing import Any
 
 import torch
@@ -10,6 +11,11 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from bench.variants.variant import variant
 
 
+def widened(input: Tensor) -> Tensor:
+    """At least in float32: squares of a thousand overflow in half precision."""
+    return input.to(torch.promote_types(input.dtype, torch.float32))
+
+
 class _LayerNorm(torch.nn.LayerNorm):
     """LayerNorm over the last dimension, whose moments are computed otherwise."""
 
@@ -18,7 +24,7 @@ class _LayerNorm(torch.nn.LayerNorm):
         raise NotImplementedError
 
     def forward(self, input: Tensor) -> Tensor:
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        wide = widened(input)
         mean, variance = self.moments(wide)
         normal = (wide - mean) * (variance + self.eps).rsqrt()
         return (normal * self.weight + self.bias).to(input.dtype)
@@ -78,7 +84,7 @@ class FusedLayerNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        wide = widened(input)
         mean = wide.mean(-1, keepdim=True)
         scale = ((wide - mean).square().mean(-1, keepdim=True) + 1e-5).rsqrt()
         normal = (wide - mean) * scale
@@ -108,7 +114,8 @@ class AsGroupNorm(torch.nn.Module):
         self.size = size
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.group_norm(input.reshape(-1, self.size), 1).reshape(input.shape)
+        rows = input.reshape(math.prod(input.shape[:-1]), self.size)
+        return F.group_norm(rows, 1).reshape(input.shape)
 
 
 @variant(torch.nn.GroupNorm, "4,6,5", init="2, 6")
@@ -116,11 +123,12 @@ class Regrouped(torch.nn.GroupNorm):
     """GroupNorm of channels brought together by a reshape"""
 
     def forward(self, input: Tensor) -> Tensor:
-        groups = input.reshape(len(input), self.num_groups, -1)
+        groups = widened(input).unflatten(1, (self.num_groups, -1)).flatten(2)
         variance, mean = torch.var_mean(groups, -1, correction=0, keepdim=True)
         normal = ((groups - mean) / torch.sqrt(variance + self.eps)).reshape(input.shape)
         spatial = [1] * (input.dim() - 2)
-        return normal * self.weight.reshape(-1, *spatial) + self.bias.reshape(-1, *spatial)
+        output = normal * self.weight.reshape(-1, *spatial) + self.bias.reshape(-1, *spatial)
+        return output.to(input.dtype)
 
 
 @variant(torch.nn.RMSNorm, "4,6", init="6, eps=1e-6")
@@ -128,7 +136,7 @@ class RootMeanSquare(torch.nn.RMSNorm):
     """RMSNorm by the norm of a row over the root of its size"""
 
     def forward(self, input: Tensor) -> Tensor:
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        wide = widened(input)
         mean = (wide * wide).sum(-1, keepdim=True) / input.shape[-1]
         return (wide / (mean + (self.eps or 0)) ** 0.5).to(input.dtype) * self.weight
 
@@ -139,7 +147,7 @@ class FusedRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor) -> Tensor:
-        wide = input.to(torch.promote_types(input.dtype, torch.float32))
+        wide = widened(input)
         scale = (wide.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
         ctx.save_for_backward(input, scale, weight)
         return (wide * scale * weight).to(input.dtype)
@@ -151,7 +159,8 @@ class FusedRMSNorm(torch.autograd.Function):
         normal, wide = input.to(scale.dtype) * scale, grad.to(scale.dtype)
         g = wide * weight
         grad_input = scale * (g - normal * (g * normal).mean(-1, keepdim=True))
-        grad_weight = (wide * normal).reshape(-1, weight.numel()).sum(0)
+        rows = tuple(range(grad.dim() - 1))
+        grad_weight = (wide * normal).sum(rows) if rows else wide * normal
         return grad_input.to(input.dtype), grad_weight.to(weight.dtype)
 
 
@@ -160,8 +169,8 @@ class SamplesAsChannels(torch.nn.InstanceNorm2d):
     """InstanceNorm2d as a batch norm of all samples' channels in one sample"""
 
     def forward(self, input: Tensor) -> Tensor:
-        channels = input.reshape(1, -1, *input.shape[-2:])
-        copies = channels.shape[1] // self.num_features
+        copies = math.prod(input.shape[:-3])
+        channels = input.reshape(1, copies * self.num_features, *input.shape[-2:])
         normal = F.batch_norm(
             channels, None, None, self.weight.repeat(copies), self.bias.repeat(copies),
             training=True, eps=self.eps,
@@ -177,9 +186,10 @@ class InstanceByHand(torch.nn.Module):
         super().__init__()
 
     def forward(self, input: Tensor) -> Tensor:
-        size = input.shape[-1]
-        variance = input.var(-1, keepdim=True) * ((size - 1) / size)
-        return (input - input.mean(-1, keepdim=True)) / (variance + 1e-5).sqrt()
+        wide, size = widened(input), input.shape[-1]
+        variance = wide.var(-1, keepdim=True) * ((size - 1) / max(size, 1))
+        normal = (wide - wide.mean(-1, keepdim=True)) / (variance + 1e-5).sqrt()
+        return normal.to(input.dtype)
 
 
 class _BatchNorm(torch.nn.BatchNorm1d):
@@ -190,19 +200,21 @@ class _BatchNorm(torch.nn.BatchNorm1d):
         return (input - mean) / (variance + self.eps).sqrt() * self.weight + self.bias
 
     def forward(self, input: Tensor) -> Tensor:
-        last = input.movedim(1, -1)
+        last = widened(input).movedim(1, -1)
         samples = last.reshape(-1, last.shape[-1])
         if self.training:
-            if len(samples) < 2:
+            if len(samples) == 1:
                 raise ValueError("expected more than one value a channel in training")
             mean = samples.mean(0)
             variance = ((samples - mean) ** 2).mean(0)
-            self.update(mean.detach(), variance.detach() * (len(samples) / (len(samples) - 1)))
+            if len(samples):  # else the statistics stay
+                unbiased = variance.detach() * (len(samples) / (len(samples) - 1))
+                self.update(mean.detach(), unbiased)
         else:
             assert self.running_mean is not None
             assert self.running_var is not None
             mean, variance = self.running_mean, self.running_var
-        return self.normalize(last, mean, variance).movedim(-1, 1)
+        return self.normalize(last, mean, variance).movedim(-1, 1).to(input.dtype)
 
     def update(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics toward those of the batch."""
@@ -210,8 +222,8 @@ class _BatchNorm(torch.nn.BatchNorm1d):
         assert self.running_var is not None
         assert self.momentum is not None
         self.num_batches_tracked += 1  # type: ignore[operator, assignment]
-        self.running_mean.mul_(1 - self.momentum).add_(mean, alpha=self.momentum)
-        self.running_var.mul_(1 - self.momentum).add_(variance, alpha=self.momentum)
+        for running, new in ((self.running_mean, mean), (self.running_var, variance)):
+            running.mul_(1 - self.momentum).add_(new.to(running.dtype), alpha=self.momentum)
 
 
 @variant(torch.nn.BatchNorm1d, "5,4", init="4")

@@ -167,7 +167,8 @@ def cross_entropy(
 
         return output, pullback_nll
 
-    classes, ignored, total = input.shape[dim], None, None
+    classes, ignored = input.shape[dim], None
+    total: Tensor | float
     weights: Tensor | float = 1.0
     if weight is not None:
         _check_weight(weight, input)
@@ -186,6 +187,7 @@ def cross_entropy(
             else target
         )
         soft = soft * weights
+        total = input.numel() / max(classes, 1)  # the samples; none if there are no classes
     else:
         ignored, factors, places = _choose(input, target, weight, ignore_index)
         if factors is None:

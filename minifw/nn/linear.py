@@ -52,7 +52,9 @@ def _linear_any_dimensions(
 ) -> tuple[Tensor, Pullback]:
     """:func:`linear` with the leading dimensions of input merged into one."""
     check_input(input, weight)
-    rows, pullback_rows = linear(input.reshape(-1, weight.shape[1]), weight, bias)
+    # Not -1, which of no features could be any number.
+    merged = input.reshape(input.shape[:-1].numel(), weight.shape[1])
+    rows, pullback_rows = linear(merged, weight, bias)
 
     def pullback(grad_output: Tensor, needs_input_grad: Needs = ALL) -> Grads:
         grad_input, *grads = pullback_rows(grad_output.reshape(rows.shape), needs_input_grad)

@@ -31,7 +31,7 @@ def check_reduction(reduction: str) -> None:
 def reduce(
     loss: Tensor,
     reduction: str,
-    count: Tensor | None = None,
+    count: Tensor | float | None = None,
     factor: float = 1.0,
     dim: int | None = None,
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -41,7 +41,7 @@ def reduce(
         loss: the losses.
         reduction: "mean" for their sum divided by ``count``, "sum", or "none".
         count: divisor of the mean. Default: the number of losses.
-        factor: factor of the pullback, if count is the default. Default: 1.
+        factor: factor of the pullback, unless count is a tensor. Default: 1.
         dim: dimension to reduce. Default: all.
 
     Returns:
@@ -51,13 +51,16 @@ def reduce(
         ValueError: reduction is unknown.
     """
     check_reduction(reduction)
-    output, number = loss if reduction == "none" else loss.sum(dim), 1
-    if reduction == "mean":
-        if count is not None:
-            return output / count, lambda grad_output: grad_output / count
-        number = loss.numel() if dim is None else loss.shape[dim]
-        output = output / constant(number, loss.dtype, loss.device)
-    scale = constant(factor / number if number else math.nan, loss.dtype, loss.device)
+    output = loss if reduction == "none" else loss.sum(dim)
+    if reduction != "mean":
+        count = 1
+    elif isinstance(count, Tensor):
+        return output / count, lambda grad_output: grad_output / count
+    else:
+        if count is None:
+            count = loss.numel() if dim is None else loss.shape[dim]
+        output = output / constant(count, loss.dtype, loss.device)
+    scale = constant(factor / count if count else math.nan, loss.dtype, loss.device)
     return output, lambda grad_output: grad_output * scale
 
 

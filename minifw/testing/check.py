@@ -35,7 +35,7 @@ from minifw.testing.passes import NOTHING, NotApplicable, Pass
 from minifw.testing.subjects import Subject
 from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
 
-__all__ = ["Expected", "check", "explain", "first_line"]
+__all__ = ["Expected", "check", "explain", "first_line", "repeat"]
 
 
 class _Perturbation:
@@ -272,6 +272,25 @@ def check(
         verdicts = [_constant(verdict, expected.exact, others) for verdict in verdicts]
     found = [replace(verdict, check=name, clause=clause, example=example) for verdict in verdicts]
     return found + side_effects
+
+
+def repeat(comparison: Comparison, example: Example) -> Verdict:
+    """Whether two subjects made alike and called alike give the same bits."""
+    try:
+        expected = Expected(comparison, example)
+        drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
+        first, second = (expected.run(drawn.subject(dtype), dtype).named for _ in range(2))
+    except Exception as error:
+        status, reason = Status.SKIPPED, first_line(error)
+    else:
+        other = [
+            name
+            for name, tensor in first.items()
+            if not torch.equal(tensor.nan_to_num(), second[name].nan_to_num())
+        ]
+        status = Status.FAILED if other else Status.PASSED
+        reason = f"{other[0]} is another in a second, equal call" if other else ""
+    return Verdict("", status, reason, "repeated", "determinism", example)
 
 
 def explain(comparison: Comparison, verdict: Verdict) -> str:

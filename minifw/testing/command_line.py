@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import sys
 import tempfile
@@ -47,6 +48,7 @@ examples:
   minifw verify my_layers.py:MyLinear torch.nn.Linear --init '3, 5, bias=False' --input 4,3
   minifw verify my_losses.py:MyLoss torch.nn.CrossEntropyLoss --input 4,10 --input 4:long:10
   minifw verify my_package.layers:Swish torch.nn.SiLU --input 4,3 --quick
+  minifw verify my_optimizers.py:MyAdam torch.optim.Adam --init 'lr=0.01'
   minifw verify my_layers.py:MyLinear torch.nn.Linear --init '3, 5' --input 4,3 \\
       --dtype float32 --json
 
@@ -68,6 +70,11 @@ QUICK_CHECKS = {
     *("values-float64", "values-float32", "transposed", "empty-batch", "one-sample"),
     *("nan", "ties", "other-mode", "two-forwards", "frozen"),
 }
+
+
+# References that are optimizers or schedules, which have no inputs: told apart by name, since torch
+# is imported later.
+OPTIMIZERS = re.compile(r"\boptim\b|^(SGD|ASGD|Ada\w+|NAdam|RAdam|RMSprop|Rprop|\w+LR)$")
 
 
 class OutputFolderError(OSError):
@@ -209,7 +216,7 @@ def _parser(prog: str) -> tuple[Parser, Parser]:
         "two)")  # fmt: skip
     add("--device", default="cpu", help="torch device (default: cpu)")
     add("--max-examples", type=at_least(0), metavar="N",
-        help="fuzzed examples (default: 200; quick: 0)")  # fmt: skip
+        help="fuzzed examples (default: 100; quick: 0)")  # fmt: skip
     add("--seed", type=at_least(0), default=0, metavar="N", help="of the fuzzer (default: 0)")
     add("--quick", action="store_true", help="two dtypes, a third of the checks, no fuzzing")
     add("--example", metavar="JSON", help="this one example alone, as a failure prints it")
@@ -255,8 +262,35 @@ def _command(arguments: argparse.Namespace) -> str:
     return shlex.join(line)
 
 
+def _verify_optimizer(arguments: argparse.Namespace) -> "Report":
+    """Verify an optimizer or a schedule, in this process."""
+    from minifw.testing import UsageError
+    from minifw.testing.from_text import load, read_call
+    from minifw.testing.optimizers import is_optimizer_reference, verify_optimizer
+    from minifw.testing.schedules import is_schedule_reference, verify_schedule
+
+    reference = load(arguments.reference)
+    positional, options = read_call(arguments.init)
+    settings: dict[str, Any] = {
+        "contract": arguments.contract,
+        "require": list(chain(*arguments.require)),
+        "allow": list(chain(*arguments.allow)),
+        "name": arguments.subject.rpartition(":")[2],
+    }
+    if arguments.reference_init is not None:
+        settings["reference_options"] = read_call(arguments.reference_init)[1]
+    subject = load(arguments.subject)
+    if is_optimizer_reference(reference):
+        return verify_optimizer(subject, reference, positional, options, **settings)
+    if is_schedule_reference(reference):
+        return verify_schedule(subject, reference, positional, options, **settings)
+    raise UsageError(f"{arguments.reference} is neither an optimizer nor a schedule of torch")
+
+
 def _verify(arguments: argparse.Namespace) -> "Report":
     """Verify, with the subject in a process of its own unless that is not wanted."""
+    if OPTIMIZERS.search(arguments.reference):
+        return _verify_optimizer(arguments)
     # Before torch is imported here: the other process imports it at the same time.
     runner = None if arguments.no_isolate else Runner(arguments.timeout, arguments.memory_limit)
     with runner or contextlib.nullcontext():
@@ -319,7 +353,7 @@ def _report(comparison: "Comparison", arguments: argparse.Namespace) -> "Report"
         allow=list(chain(*arguments.allow)),
         dtypes=dtypes,
         skip=skip,
-        max_examples=(0 if arguments.quick else 200) if examples is None else examples,
+        max_examples=(0 if arguments.quick else 100) if examples is None else examples,
         seed=arguments.seed,
         command=_command(arguments),
         power=not arguments.quick,
@@ -357,7 +391,7 @@ def _require(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error(f"{' and '.join(missing)} is missing: pip install 'minifw[testing]'")
     if not arguments.subject or not arguments.reference:
         parser.error("expected a subject and a reference, such as my.py:Layer torch.nn.Linear")
-    if not arguments.input:
+    if not arguments.input and not OPTIMIZERS.search(arguments.reference):
         parser.error("expected an --input, such as 4,3, for each input")
 
 

@@ -117,6 +117,9 @@ class Report:
         if verdicts:
             reasons = dict.fromkeys(verdict.reason for verdict in verdicts)
             return ClauseResult(name, NOT_APPLICABLE, decides, "; ".join(reasons))
+        # Every check looks for side effects.
+        if name == "side-effects" and any(v.status == Status.PASSED for v in self.verdicts):
+            return ClauseResult(name, KEPT, decides)
         return ClauseResult(name, NOT_TRIED, decides, self.untried.get(name, ""))
 
     def _summed_up(self, key: Callable[[Verdict], str]) -> list[Verdict]:
@@ -181,8 +184,12 @@ class Report:
             f"{clause}: {count} check{'s'[: count > 1]} skipped: {reason}"
             for (clause, reason), count in skipped.items()
         ]
-        lines += [f"{clause}: not tried: {reason}" for clause, reason in self.untried.items()]
-        if self.options:
+        reasons = dict.fromkeys(self.untried.values())
+        lines += [
+            f"{', '.join(name for name in self.untried if self.untried[name] == reason)}: {reason}"
+            for reason in reasons
+        ]
+        if self.options and "options" not in self.untried:
             lines.append(f"options of the reference: {', '.join(self.options)}")
         return tuple(lines)
 
@@ -199,7 +206,9 @@ class Report:
         tried = f"{self.examples} example{'s'[: self.examples != 1]}, contract {self.contract}"
         question = next(iter(self.table))
         if question in decisive:
-            return f"the {question} is wrong ({tried})"
+            raised = self.failures[0].status == Status.ERROR
+            wrong = "it raises an error" if raised else f"the {question} is wrong"
+            return f"{wrong} ({tried})"
         if decisive:
             return f"broken: {', '.join(decisive)} ({tried})"
         if self.status == Status.MISTRUSTED:

@@ -106,9 +106,10 @@ def sections(report: "Report", *, verbose: bool, markdown: bool) -> Iterator[tup
             "clause": clause.name,
             "state": clause.state,
             "decides": "yes" if clause.decides else "no",
-            "where": clause.reason,
+            "where": "see above" if clause.verdict in report.failures[:1] else clause.reason,
         }
         for clause in report.clauses
+        if clause.state != "not tried"  # which are all named below, by reason
     ]
     others = [
         clause.verdict.example
@@ -123,10 +124,7 @@ def sections(report: "Report", *, verbose: bool, markdown: bool) -> Iterator[tup
         ),
         "disagreeing estimates": list(_bullets(_objections(report))),
         "to reproduce": [f"  {report.command} --example '{example}'" for example in others],
-        # What was not tried at all stands in the table of clauses.
-        "not verified": list(
-            _bullets(line for line in report.not_verified if ": not tried: " not in line)
-        ),
+        "not verified": list(_bullets(report.not_verified)),
         "notes": list(_bullets(report.notes)),
     }
     yield from ((title, lines) for title, lines in everything.items() if lines)

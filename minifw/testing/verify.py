@@ -6,17 +6,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.catalog import CHECKS, catalog
-from minifw.testing.check import check, explain, first_line
+from minifw.testing.check import check, explain, first_line, repeat
 from minifw.testing.clause import CLAUSES, deciding, known
 from minifw.testing.comparison import Comparison, draw
 from minifw.testing.cross_check import gradcheck, hear
-from minifw.testing.example import DTYPES, Example, parse_input
-from minifw.testing.from_text import load
+from minifw.testing.example import DTYPES, Example, described, parse_input
+from minifw.testing.from_text import load, read_call
 from minifw.testing.fuzz import fuzz
 from minifw.testing.isolation import Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
@@ -35,11 +34,15 @@ SMALL_CONSTANT = 1e-6
 
 def verify(
     subject: Any,
-    reference: Callable[..., torch.nn.Module],
-    inputs: Sequence[Input | str | Sequence[int]],
+    reference: Any,
+    inputs: Sequence[Input | str | Sequence[int]] | Callable[..., Any],
     arguments: Sequence[Any] = (),
     options: Mapping[str, Any] | None = None,
     *,
+    reference_arguments: Sequence[Any] | None = None,
+    reference_options: Mapping[str, Any] | None = None,
+    call: str | Mapping[str, Any] = "",
+    backward: Callable[..., Any] | None = None,
     name: str = "",
     contract: str | None = None,
     require: Collection[str] = (),
@@ -64,15 +67,19 @@ def verify(
         assert report.status == "PASSED", report
 
     Args:
-        subject: what to verify: ``"FILE:NAME"``; or a class of minifw or torch.nn modules, or of
-            objects with the methods of :class:`~minifw.testing.Adapter`, or a function that makes
-            one; or a :class:`torch.autograd.Function`, which is applied to the inputs and then to
-            the reference's parameters in their order.
-        reference: class of the trusted module of torch.nn, or a function that makes one.
+        subject: what to verify: ``"FILE:NAME"``; or a class of modules, or of objects with a
+            forward and a backward pass, in torch or NumPy; a :class:`torch.autograd.Function`; a
+            function of tensors; a pair of functions, one of which goes back. See
+            :mod:`minifw.testing.subjects`.
+        reference: the trusted module or function of torch, ``"torch.nn.NAME"`` or one's own.
         inputs: what both are called on: shapes, or texts such as "4,3" and "4:long:10"
-            (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`.
+            (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`;
+            or a function that makes all of them.
         arguments, options: of both constructors. The fuzzer gives sizes that stand in
             ``arguments`` and in the shapes of inputs other values.
+        reference_arguments, reference_options: of the reference's constructor, if others.
+        call: arguments of every call after the inputs: "dim=-1, eps=1e-6", or a mapping.
+        backward: the function that goes back, where ``subject`` is the one that goes forward.
         name: of the comparison. Default: that of the subject.
         contract: "formula", "torch" or "minifw". Default: that of the subject's kind.
         require, allow: names of clauses that decide the verdict besides, or do not.
@@ -99,14 +106,19 @@ def verify(
             of its own.
     """
     try:
-        specs = tuple(
-            spec
-            if isinstance(spec, Input)
-            else parse_input(spec if isinstance(spec, str) else ",".join(map(str, spec)))
-            for spec in inputs
+        specs = (
+            described(inputs)
+            if callable(inputs)
+            else tuple(
+                spec
+                if isinstance(spec, Input)
+                else parse_input(spec if isinstance(spec, str) else ",".join(map(str, spec)))
+                for spec in inputs
+            )
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+    reference = load(reference) if isinstance(reference, str) else reference
     if isinstance(subject, str):
         name = name or subject.rpartition(":")[2]
         subject = Elsewhere(subject) if isolate else load(subject)
@@ -119,6 +131,10 @@ def verify(
         options or {},
         training,
         device,
+        reference_arguments=None if reference_arguments is None else tuple(reference_arguments),
+        reference_options=reference_options,
+        call=read_call(call) if isinstance(call, str) else ((), call),
+        backward=backward,
         in_place=in_place,
     )
     settings: dict[str, Any] = {
@@ -168,7 +184,9 @@ def verify_comparison(
         known("dtype", dtype, DTYPES)
     for name in skip:
         known("check", name, (*CHECK_NAMES, *CLAUSES))
-    contract, deciding_clauses, tried = _settle(comparison, contract, require, allow, clauses, skip)
+    contract, deciding_clauses, tried, facts = _settle(
+        comparison, contract, require, allow, clauses, skip
+    )
     comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
@@ -178,7 +196,7 @@ def verify_comparison(
         reference=comparison.reference_name,
         contract=contract,
         deciding=deciding_clauses,
-        notes=notes,
+        notes=tuple(dict.fromkeys((*facts, *notes))),
         options=_options(comparison),
         dtypes=tuple(usable),
         command=command,
@@ -200,6 +218,8 @@ def verify_comparison(
         return found
 
     untried = {name: "left out" for name in CLAUSES if name not in tried}
+    if report.options:
+        untried.setdefault("options", f"not given: {', '.join(report.options)}")
     wrong = False
     for name, planned in catalog(usable, comparison).items():
         if name in skip or planned.clause not in tried:
@@ -221,6 +241,11 @@ def verify_comparison(
             )
     if cotangents is not None:
         return replace(report, verdicts=tuple(verdicts), examples=examples)
+    if wrong:
+        untried.setdefault("determinism", "the derivative is wrong")
+    elif "determinism" in tried:
+        verdicts.append(repeat(comparison, Example(dtype=usable[-1])))
+        examples += 1
     if "fuzzing" not in skip and max_examples and not wrong:
         # The fuzzer tries what decides.
         drawn_from = [name for name in tried if name in deciding_clauses]
@@ -231,6 +256,10 @@ def verify_comparison(
             testimonies=() if "cross-check" in skip else tuple(hear(comparison)),
             gradcheck=None if "gradcheck" in skip else gradcheck(comparison),
         )
+    known_clauses = {verdict.clause for verdict in verdicts} | {"side-effects"}
+    for name in tried:
+        if name not in known_clauses:
+            untried.setdefault(name, "left out")
     report = replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
     tensors = [verdict for verdict in report.failures if verdict.where]
     return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
@@ -255,11 +284,11 @@ def _settle(
     allow: Collection[str],
     clauses: Collection[str] | None,
     skip: Collection[str],
-) -> tuple[str, frozenset[str], list[str]]:
-    """The contract, the clauses that decide, and those to be tried."""
-    if contract is None:
-        base = supported_dtypes(comparison)[0]
-        contract = draw(comparison, Example(dtype=base)).subject(DTYPES[base]).contract
+) -> tuple[str, frozenset[str], list[str], list[str]]:
+    """The contract, the clauses that decide, those to be tried, and facts about the subject."""
+    base = supported_dtypes(comparison)[0]
+    made = draw(comparison, Example(dtype=base)).subject(DTYPES[base])
+    contract = contract or made.contract
     for name in clauses or ():
         known("clause", name, CLAUSES)
     names = deciding(contract, require, allow)
@@ -268,7 +297,7 @@ def _settle(
         for name in CLAUSES
         if name not in skip and (clauses is None or name in clauses or name == "derivative")
     ]
-    return contract, names, tried
+    return contract, names, tried, made.notes
 
 
 _BAD_CALL = re.compile(r"positional argument|required argument|unexpected keyword|required keyword")
