@@ -54,7 +54,7 @@ def test_prints_a_table_and_writes_every_file(tmp_path, capsys):
     assert (speed[["minifw", "pytorch"]] > 0).all(axis=None)
     assert set(speed["claim"]) == {"no difference shown"}, "of two rounds nothing is claimed"
     written = (tmp_path / "new" / "comparison.md").read_text()
-    for shown in ("xavier-tanh", "at least 3 seeds are needed", "float32"):
+    for shown in ("xavier-tanh", "a verdict needs at least 3 seeds", "float32"):
         assert shown in printed.out
         assert shown in written
     curves = pd.read_csv(tmp_path / "new" / "learning_curves.csv")
