@@ -33,7 +33,7 @@ from minifw.testing.check import check
 from minifw.testing.command_line import QUICK_CHECKS, QUICK_DTYPES
 from minifw.testing.comparison import Comparison
 from minifw.testing.example import DTYPES, Example
-from minifw.testing.verify import CHECK_NAMES, verify_comparison
+from minifw.testing.verification import CHECK_NAMES, verify_comparison
 from reference.cases import CASES, of_case
 from reference.recipes import RECIPES
 

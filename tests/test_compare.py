@@ -326,7 +326,7 @@ def test_a_framework_that_trains_otherwise_is_exit_code_1_and_has_no_speed(
     )
     monkeypatch.setitem(RECIPES, recipe.name, hurt)
     assert compare.main([*SHORT, "--output-dir", str(tmp_path)]) == 1
-    assert "parted at step 1" in capsys.readouterr().out
+    assert "diverged at step 1" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "speed.csv")["ratio"].isna().all()
 
 

@@ -12,7 +12,7 @@ from minifw.testing.comparison import draw
 from minifw.testing.example import Example
 from minifw.testing.passes import Pass
 from minifw.testing.verdict import failures
-from minifw.testing.verify import CHECK_NAMES, verify_comparison
+from minifw.testing.verification import CHECK_NAMES, verify_comparison
 from reference.cases import CASES, of_case
 
 FUZZED = 3  # examples a row

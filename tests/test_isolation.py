@@ -14,7 +14,7 @@ from minifw.testing.case import Input
 from minifw.testing.comparison import Comparison
 from minifw.testing.isolation import LostProcess, Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
-from minifw.testing.verify import lost_report, verify_comparison
+from minifw.testing.verification import lost_report, verify_comparison
 
 MISBEHAVING = Path(__file__).parent / "misbehaving_subjects.py"
 # By subject, what the report has to say; all have a wrong backward pass.

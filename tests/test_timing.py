@@ -170,7 +170,7 @@ def test_there_is_no_speed_of_a_framework_that_is_wrong(name, dtype):
     right = time_recipe(RECIPES["xavier-tanh"], 1, Settings())
     table = summarize_speed(pd.concat([rows, right]), step_memory(RELU_MSE, Settings()))
     own = table[table["recipe"] == "relu-mse"]
-    expected = rf"not timed: relu-mse in {dtype}\d*, \d+ steps: parted at .* looks like a fault"
+    expected = rf"not timed: relu-mse in {dtype}\d*, \d+ steps: diverged at .* looks like a fault"
     assert own["claim"].str.match(expected).all()
     assert own.drop(columns=["recipe", "part", "claim"]).isna().all(axis=None)
     assert table[table["recipe"] == "xavier-tanh"]["ratio"].notna().all()

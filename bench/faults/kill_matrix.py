@@ -27,7 +27,7 @@ from minifw.testing.cross_check import gradcheck, hear
 from minifw.testing.example import DTYPES
 from minifw.testing.fuzz import fuzz
 from minifw.testing.verdict import Status, failures
-from minifw.testing.verify import CHECK_NAMES
+from minifw.testing.verification import CHECK_NAMES
 from reference.cases import CASES, of_case
 
 __all__ = [

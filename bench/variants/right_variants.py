@@ -14,7 +14,7 @@ from bench.cli.command_line import progress_bar
 from bench.cli.files import markdown, write_files
 from bench.variants import VARIANTS, Variant
 from minifw.testing import Report, Status
-from minifw.testing.verify import verify_comparison
+from minifw.testing.verification import verify_comparison
 
 __all__ = [
     "describe_variants",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from minifw.testing.schedules import verify_schedule
     from minifw.testing.subjects import Adapter, UsageError
     from minifw.testing.verdict import Status, Verdict
-    from minifw.testing.verify import verify
+    from minifw.testing.verification import verify
 
 __all__ = [
     "Adapter",
@@ -35,7 +35,7 @@ __all__ = [
 # Imported when first used, as in minifw itself: the pytest plugin lies beside them.
 _MODULES = {
     "Adapter": "subjects", "Report": "report", "Status": "verdict", "UsageError": "subjects",
-    "Verdict": "verdict", "verify": "verify", "verify_optimizer": "optimizers",
+    "Verdict": "verdict", "verify": "verification", "verify_optimizer": "optimizers",
     "verify_schedule": "schedules",
 }  # fmt: skip
 

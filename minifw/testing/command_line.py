@@ -297,7 +297,7 @@ def _verify(arguments: argparse.Namespace) -> "Report":
         from minifw.testing import UsageError
         from minifw.testing.from_text import comparison_from_text, load
         from minifw.testing.remote import Elsewhere, isolated
-        from minifw.testing.verify import lost_report
+        from minifw.testing.verification import lost_report
 
         try:
             device(arguments.device)
@@ -333,7 +333,7 @@ def _verify(arguments: argparse.Namespace) -> "Report":
 def _report(comparison: "Comparison", arguments: argparse.Namespace) -> "Report":
     from minifw.testing import UsageError
     from minifw.testing.example import DTYPES, Example
-    from minifw.testing.verify import CHECK_NAMES, verify_comparison
+    from minifw.testing.verification import CHECK_NAMES, verify_comparison
 
     dtypes = list(chain(*arguments.dtype)) or list(QUICK_DTYPES if arguments.quick else DTYPES)
     skip = list(chain(*arguments.skip))

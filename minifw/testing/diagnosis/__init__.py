@@ -2,6 +2,7 @@
 
 ::
 
+    >>> import torch
     >>> expected = torch.randn(4, 3)
     >>> diagnose("weight.grad", 4 * expected, expected, inputs=[torch.randn(4, 5)])
     "The gradient looks like 4 times PyTorch's; the batch has 4 samples: is the mean missing?"

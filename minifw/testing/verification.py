@@ -70,7 +70,7 @@ def verify(
         subject: what to verify: ``"FILE:NAME"``; or a class of modules, or of objects with a
             forward and a backward pass, in torch or NumPy; a :class:`torch.autograd.Function`; a
             function of tensors; a pair of functions, one of which goes back. See
-            :mod:`minifw.testing.subjects`.
+            ``minifw.testing.subjects``.
         reference: the trusted module or function of torch, ``"torch.nn.NAME"`` or one's own.
         inputs: what both are called on: shapes, or texts such as "4,3" and "4:long:10"
             (:func:`~minifw.testing.example.parse_input`), or :class:`~minifw.testing.case.Input`;
