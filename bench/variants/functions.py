@@ -29,7 +29,7 @@ def softmax_by_log(x: Tensor, dim: int) -> Tensor:
     return (x - x.logsumexp(dim, keepdim=True)).exp()
 
 
-@variant(F.softmax, X, kind="function", call="dim=-1")
+@variant(F.softmax, X, kind="function", call="dim=-1", allow=("empty",))
 def softmax_shifted(x: Tensor, dim: int) -> Tensor:
     """Softmax shifted by a detached maximum"""
     e = (x - x.amax(dim, keepdim=True).detach()).exp()
@@ -70,7 +70,7 @@ class SoftmaxByJacobian(torch.autograd.Function):
         return (jacobian @ grad[..., None])[..., 0]
 
 
-@variant(F.softmin, X, kind="function", call="dim=-1")
+@variant(F.softmin, X, kind="function", call="dim=-1", allow=("empty",))
 def softmin_of_negative(x: Tensor, dim: int) -> Tensor:
     """Softmin by a shifted minimum"""
     e = (x.amin(dim, keepdim=True).detach() - x).exp()
@@ -103,7 +103,7 @@ def logsumexp_folded(x: Tensor) -> Tensor:
     return total
 
 
-@variant(_of_rows("logsumexp"), X, kind="function")
+@variant(_of_rows("logsumexp"), X, kind="function", allow=("empty",))
 def logsumexp_shifted(x: Tensor) -> Tensor:
     """Log-sum-exp by a detached maximum"""
     highest = x.amax(-1, keepdim=True).detach()
@@ -143,7 +143,7 @@ def _product_of_rows(x: Tensor) -> Tensor:
     return x.prod(-1)
 
 
-@variant(_product_of_rows, X, kind="Function")
+@variant(_product_of_rows, X, kind="Function", allow=("ranks",))
 class ProductOfOthers(torch.autograd.Function):
     """A product whose gradient is that of the entries before and after"""
 
