@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_the_number_of_faults_is_that_of_the_catalog():
 def blocks():
     """What the README's Python blocks define, each run after those before it."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    namespace = {}
+    namespace: dict[str, Any] = {}
     with torch.random.fork_rng():
         for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
             exec(block, namespace)

@@ -62,6 +62,7 @@ class _Perturbation:
         return torch.where(tensor.isfinite(), tensor - tensor.sign() * ulps * size, tensor)
 
 
+ORDER_OF_SUMS = 2.0  # times the bound, for sums of hundreds of terms in float32
 DRAWS = 24  # of the control, before a verdict is FAILED
 
 
@@ -261,6 +262,14 @@ def check(
             except Exception:
                 rough = []
             verdicts = judged(expected.perturbed_intermediates, rough)
+    if clause == "sizes" and example.dtype != comparison.base:
+        # A long sum in another order than PyTorch's: the control only perturbs its terms.
+        verdicts = [
+            replace(v, status=Status.PASSED, reason="")
+            if v in too_far(verdicts) and v.absolute <= ORDER_OF_SUMS * v.bound
+            else v
+            for v in verdicts
+        ]
     verdicts += [
         _surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected.named
     ]

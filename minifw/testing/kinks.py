@@ -1,5 +1,6 @@
 """Kinks: where a derivative jumps, any number between the derivatives of both sides is right."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -41,10 +42,14 @@ def choose_as_reference(
         up = torch.rand(value.shape, generator=generator) < 0.5
         return value.double() + torch.where(up, STEP, -STEP).to(value.device)
 
-    nearby = [
-        run(replace(drawn, inputs=tuple(tuple(map(moved, inputs)) for inputs in drawn.inputs)))
-        for _ in range(DRAWS)
-    ]
+    nearby = []
+    for _ in range(DRAWS):
+        inputs = tuple(tuple(map(moved, values)) for values in drawn.inputs)
+        # The reference may refuse what is moved out of its domain: a probability just above 1.
+        with contextlib.suppress(Exception):
+            nearby.append(run(replace(drawn, inputs=inputs)))
+    if not nearby:
+        return dict(actual)
     chosen = {}
     for name, tensor in actual.items():
         chosen[name] = tensor

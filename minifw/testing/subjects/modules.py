@@ -100,13 +100,16 @@ class Traced(Subject):
         )
         grads = [grad for grad in first if grad is not None]
         weights = draw(grads, "weights")
-        total = sum((g * w).sum() for g, w in zip(grads, weights, strict=True))
-        # A backward pass that is linear in the cotangent, and in nothing else, has no second one.
-        second = torch.autograd.grad(
-            total,  # type: ignore[arg-type]
-            [*sources.values(), *cotangents],
-            allow_unused=True,
-        )
+        total = torch.stack([(g * w).sum() for g, w in zip(grads, weights, strict=True)]).sum()
+        try:
+            # All of the graph: a refusal stands where no path leads to the sources.
+            torch.autograd.backward(total, retain_graph=True)
+            second = torch.autograd.grad(total, [*sources.values(), *cotangents], allow_unused=True)
+        except RuntimeError as error:
+            raise NotApplicable(f"it refuses a second derivative: {error}") from error
+        finally:
+            for source in sources.values():
+                source.grad = None
         names = [*sources, *(f"cotangent.{place}" for place in range(len(cotangents)))]
         return {
             f"{name}.grad": grad.detach()
