@@ -27,8 +27,8 @@ __all__ = ["CHECK_NAMES", "lost_report", "verify", "verify_comparison"]
 
 CHECK_NAMES = (*CHECKS, "cross-check", "gradcheck", "fuzzing")
 
-# A formula that differs from PyTorch's by less than this, as a share of an entry, and in float32 not
-# at all, has a small constant in it, as in log(p + 1e-8), or a constant that is rounded to float32.
+# A formula that differs from PyTorch's by less than this, as a share of an entry, and in float32
+# not at all, has a small constant in it, as in log(p + 1e-8), or one that is rounded to float32.
 SMALL_CONSTANT = 1e-6
 
 
