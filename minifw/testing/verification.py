@@ -313,6 +313,10 @@ def _usable(
             many.
     """
     usable, notes, verdicts, refusal = [], [], [], ""
+    supported = supported_dtypes(comparison)
+    if not {*dtypes} <= {*supported} and {*dtypes} & {*supported}:
+        notes.append(f"computes in {', '.join(supported)} alone")
+        dtypes = [dtype for dtype in dtypes if dtype in supported]
     for dtype in dtypes:
         example = Example(dtype=dtype)
         drawn = draw(comparison, example)
