@@ -117,7 +117,7 @@ def clause_of(example: Example, base: str) -> str:
         ("precision", example.special == "positive"),
         ("special-values", bool(example.special)),
         ("layouts", example.layout != plain.layout or bool(example.cotangent_layout)),
-        ("layouts", example.cotangent == "scalar" or example.parameter_layout != "contiguous"),
+        ("layouts", example.cotangent == "scalar"),
         ("cotangents", example.cotangent != plain.cotangent),
         ("empty", example.batch == 0),
         ("ranks", example.scalar or example.rank != 0),

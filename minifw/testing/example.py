@@ -61,7 +61,6 @@ class Example:
         layout: strides of inputs and cotangents; a key of :data:`LAYOUTS`.
         cotangent: what the gradients of the outputs are; a key of :data:`COTANGENTS`.
         cotangent_layout: their strides, if others than those of the inputs.
-        parameter_layout: strides of the parameters.
         special: values among the normally distributed ones; one of :data:`SPECIAL`, or "".
         values: numbers that inputs are drawn from, in place of the normally distributed ones.
         parameters: "random", drawn from a normal distribution; "initial", the reference's own;
@@ -82,7 +81,6 @@ class Example:
     layout: str = "contiguous"
     cotangent: str = "random"
     cotangent_layout: str = ""
-    parameter_layout: str = "contiguous"
     special: str = ""
     values: tuple[float, ...] = ()
     parameters: str = "random"

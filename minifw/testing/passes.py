@@ -67,7 +67,6 @@ class Pass:
         self.largest_cotangent = 0.0
         self._before = {name: t.clone() for name, t in subject.parameters().items()}
         self._watched: list[tuple[str, Tensor, Tensor]] = []
-        self._calls = 0
 
     def run(self, draws: Sequence[tuple[Any, ...]]) -> dict[str, Tensor]:
         """Do the calls on one or two sets of inputs, and return what came out by name.
