@@ -195,7 +195,13 @@ def verify_comparison(
     contract, deciding_clauses, tried, facts = _settle(
         comparison, contract, require, allow, clauses, skip
     )
-    comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
+    ours = contract == "minifw"
+    comparison = replace(
+        comparison,
+        strict=contract != "formula",
+        one_sided=not ours,
+        may_refuse=frozenset() if ours else frozenset({"ranks", "empty"} - {*require}),
+    )
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
     report = Report(
