@@ -1,8 +1,8 @@
 """Other checkers of backward passes, put before the same subjects as minifw's.
 
 Each takes a comparison and returns what it objects to, "" if to nothing. They are called as their
-users call them, on one input. What is no part of autograd's graph, such as an object in NumPy, is put
-into it by hand first, which its author would have to do.
+users call them, on one input. What is no part of autograd's graph, such as an object in NumPy, is
+put into it first, which its author would have to do by hand.
 """
 
 import functools

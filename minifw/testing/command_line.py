@@ -312,12 +312,15 @@ def _verify_optimizer(arguments: argparse.Namespace) -> "Report":
         return verify_optimizer(subject, reference, positional, options, **settings)
     if is_schedule_reference(reference):
         return verify_schedule(subject, reference, positional, options, **settings)
-    raise UsageError(f"{arguments.reference} is neither an optimizer nor a schedule of torch")
+    raise UsageError(
+        f"expected an --input, such as 4,3, for each input: {arguments.reference} is neither an "
+        "optimizer nor a schedule"
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> "Report":
     """Verify, with the subject in a process of its own unless that is not wanted."""
-    if OPTIMIZERS.search(arguments.reference):
+    if OPTIMIZERS.search(arguments.reference) or not arguments.input:
         return _verify_optimizer(arguments)
     # Before torch is imported here: the other process imports it at the same time.
     runner = None if arguments.no_isolate else Runner(arguments.timeout, arguments.memory_limit)
@@ -430,8 +433,6 @@ def _require(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("expected a subject and a reference, such as my.py:Layer torch.nn.Linear")
     if arguments.time and arguments.reference and OPTIMIZERS.search(arguments.reference):
         parser.error("--time is for layers, losses and functions, not for optimizers")
-    if not arguments.input and not OPTIMIZERS.search(arguments.reference):
-        parser.error("expected an --input, such as 4,3, for each input")
 
 
 def _list(as_json: bool) -> None:

@@ -134,7 +134,8 @@ class Example:
         if isinstance(value, float):
             return value * self.shrink
         if isinstance(value, Tensor):
-            return value.new_ones(self.resize(tuple(value.shape)))
+            shape = self.resize(tuple(value.shape))
+            return value if shape == value.shape else value.new_ones(shape)
         return value
 
     def resize_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
