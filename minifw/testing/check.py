@@ -15,7 +15,7 @@ buffers.
 import contextlib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,7 @@ from minifw.testing.diagnosis import diagnose
 from minifw.testing.example import DTYPES, Example, copied
 from minifw.testing.kinks import choose_as_reference
 from minifw.testing.passes import NOTHING, NotApplicable, Pass
+from minifw.testing.random_layers import Following, acts_at_random, judge_draws, scale
 from minifw.testing.subjects import Subject
 from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
 
@@ -71,6 +72,7 @@ class Expected:
 
     Args:
         comparison, example, cotangents, given: as :func:`check`.
+        followed: of a random layer, what came out of the subject: its draws are the reference's.
 
     Attributes:
         drawn: parameters and inputs.
@@ -87,19 +89,30 @@ class Expected:
         example: Example,
         cotangents: Sequence[Tensor] | None = None,
         given: Drawn | None = None,
+        followed: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.example = example
         self.cotangents = cotangents
+        self.followed = followed
         self.drawn = given or draw(comparison, example)
         dtype = DTYPES[example.dtype]
-        theirs = self.run(self.drawn.reference(dtype), dtype)
+        theirs = self.run(self._made(dtype), dtype)
         self.named, self.largest_cotangent = theirs.named, theirs.largest_cotangent
         self.side_effects = theirs.side_effects
-        self._reference = self.drawn.reference(torch.float64)
+        self._reference = self._made(torch.float64)
         self.exact = (
             self.named if dtype == torch.float64 else self.run(self._reference, torch.float64).named
         )
         self.perturbed_inputs = [self._perturbed(seed) for seed in range(2)]
+
+    def _made(self, dtype: torch.dtype, move: Move = stay) -> Subject:
+        """The reference; of a random layer, with the subject's draws."""
+        reference = self.drawn.reference(dtype, move)
+        if self.followed is None:
+            return reference
+        comparison = self.drawn.comparison
+        factor = 1.0 if comparison.strict else scale(comparison)
+        return Following(reference, self.followed, factor, self.drawn.training)
 
     def run(
         self,
@@ -123,14 +136,16 @@ class Expected:
     ) -> dict[str, Tensor]:
         """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
         move = self._perturbation(seed)
-        reference = self.drawn.reference(torch.float64, move)
-        return self.run(reference, torch.float64, move, within).named
+        return self.run(self._made(torch.float64, move), torch.float64, move, within).named
 
     @functools.cached_property
     def perturbed_intermediates(self) -> list[dict[str, Tensor]]:
-        """More of ``moved``, in which what PyTorch computes on the way is moved too."""
+        """More of ``perturbed_inputs``, in which what PyTorch computes on the way is moved too.
+
+        None of a random layer: moved, its outcomes are no longer a few.
+        """
         results = []
-        for seed in range(DRAWS):
+        for seed in range(DRAWS if self.followed is None else 0):
             # It may refuse what it has moved out of its domain: a probability just above 1.
             with contextlib.suppress(Exception):
                 results.append(
@@ -139,8 +154,11 @@ class Expected:
         return results
 
     def subject_rounding(self, drawn: Drawn) -> list[dict[str, Tensor]]:
-        """The exact result, off by what the roundings of a subject come to; none in float64."""
-        if self.example.dtype == "float64":
+        """The exact result, off by what the roundings of a subject come to; none in float64.
+
+        Nor of a random layer, which draws other numbers in another dtype.
+        """
+        if self.example.dtype == "float64" or self.followed is not None:
             return []
         plain, results = self.run(drawn.subject(torch.float64), torch.float64).named, []
         for seed in range(DRAWS):
@@ -158,10 +176,11 @@ class Expected:
         comparison: Comparison,
         example: Example,
         cotangents: Sequence[Tensor] | None,
+        followed: Mapping[str, Tensor] | None,
         drawn: Drawn,
     ) -> dict[str, Tensor]:
         """What the reference makes in float64 of other numbers."""
-        return cls(comparison, replace(example, dtype="float64"), cotangents, drawn).exact
+        return cls(comparison, replace(example, dtype="float64"), cotangents, drawn, followed).exact
 
     @functools.cached_property
     def others(self) -> tuple[Tensor, ...]:
@@ -205,7 +224,14 @@ def check(
         return [alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")]
     drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
     try:
-        ran = expected.run(drawn.subject(dtype), dtype)
+        if example.steps == "draws":
+            return judge_draws(comparison, example)
+        subject = drawn.subject(dtype)
+        ran = expected.run(subject, dtype)
+        if comparison.one_sided and acts_at_random(comparison):
+            if example.other_mode and not subject.switches:
+                raise NotApplicable("it has no switch between training and evaluation mode")
+            expected = Expected(comparison, example, cotangents, drawn, ran.named)
     except NotApplicable as error:
         return [alone(Status.SKIPPED, str(error))]
     except KeyboardInterrupt:
@@ -224,7 +250,7 @@ def check(
     # The control would move numbers off the kinks, and allow the jump for an error.
     at_kinks = bool(example.values)
     if comparison.one_sided and (at_kinks or example.special == "ties"):
-        run = functools.partial(Expected.near, comparison, example, cotangents)
+        run = functools.partial(Expected.near, comparison, example, cotangents, expected.followed)
         actual = choose_as_reference(actual, expected.exact, drawn, run)
 
     def judged(
@@ -286,6 +312,8 @@ def check(
 def repeat(comparison: Comparison, example: Example) -> Verdict:
     """Whether two subjects made alike and called alike give the same bits."""
     try:
+        if comparison.one_sided and acts_at_random(comparison):
+            raise NotApplicable("it draws random numbers")
         expected = Expected(comparison, example)
         drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
         first, second = (expected.run(drawn.subject(dtype), dtype).named for _ in range(2))
@@ -308,6 +336,8 @@ def explain(comparison: Comparison, verdict: Verdict) -> str:
         expected = Expected(comparison, verdict.example)
         drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[verdict.example.dtype]
         ran = expected.run(drawn.subject(dtype), dtype)
+        if comparison.one_sided and acts_at_random(comparison):
+            expected = Expected(comparison, verdict.example, None, drawn, ran.named)
     except Exception:
         return ""
     label, tensor = LABEL.match(verdict.tensor).groups()  # type: ignore[union-attr]

@@ -22,6 +22,7 @@ __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
 NOTHING = nullcontext()  # to call a subject in
 CALLS = 12  # of one object, after which the first is made again
+DRAWS = 200  # of a random layer, for the shares of its outcomes
 
 
 @contextmanager
@@ -351,6 +352,12 @@ def _twice_differentiated(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         run.named[f"second.{name}"] = grad
 
 
+def _draws(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Many equal calls of a random layer."""
+    for number in range(DRAWS):
+        run.both(draws[0], f"{number}.")
+
+
 PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "once": _once,
     "twice": _twice,
@@ -370,4 +377,5 @@ PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "no grad": _no_grad,
     "inference mode": _inference_mode,
     "differentiated twice": _twice_differentiated,
+    "draws": _draws,
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 from minifw.testing.case import seeded
 from minifw.testing.subjects.environment import called_in
 from minifw.testing.subjects.places import ALIASES
-from minifw.testing.subjects.roles import required
+from minifw.testing.subjects.roles import positional, required
 from minifw.testing.subjects.subject import UsageError
 
 __all__ = ["build", "called", "makes", "set_mode", "takes_arrays"]
@@ -126,20 +126,29 @@ def makes(factory: Any) -> bool:
     )  # fmt: skip
 
 
-def set_mode(made: Any, training: bool) -> None:
-    """Switch to training or evaluation mode where there is a method or an attribute for it."""
+MODES = ("train", "training", "is_training", "train_mode", "train_flg", "train_flag", "is_train")
+
+
+def set_mode(made: Any, training: bool) -> bool:
+    """Switch to training or evaluation mode; return whether there is a switch for it."""
     train = getattr(made, "train", None)
     if callable(train):
         try:
             train(training)
         except TypeError:
             getattr(made, "train" if training else "eval", train)()
-        return
-    for name in ("train", "training", "is_training", "train_mode"):
-        if isinstance(getattr(made, name, None), bool):
-            setattr(made, name, training)
-    if isinstance(getattr(made, "eval", None), bool):
+        return True
+    names = [name for name in MODES if isinstance(getattr(made, name, None), bool)]
+    for name in names:
+        setattr(made, name, training)
+    if evaluates := isinstance(getattr(made, "eval", None), bool):
         made.eval = not training
+    return bool(names) or evaluates
+
+
+def mode_option(forward: Any) -> str:
+    """The argument of forward that switches between training and evaluation mode; "" for none."""
+    return next((p.name for p in positional(forward) or [] if p.name in MODES), "")
 
 
 def arrays_of(like: Mapping[str, Tensor], turned: bool) -> list[Tensor]:

@@ -79,6 +79,7 @@ class Subject:
         takes_cotangents: whether the backward pass is given the gradient of the output. It is not
             where a loss's backward() has no argument: the gradient of the output is then 1, and a
             result is multiplied by any other.
+        switches: whether it can be switched between training and evaluation mode.
         dtypes: names of the dtypes that it computes in; empty for all.
         fits: how its parameters lie in the reference's, by the reference's names.
         remote: does a pass where the subject is, if that is another process; see
@@ -91,6 +92,7 @@ class Subject:
     one_call = False
     overwrites = False
     takes_cotangents = True
+    switches = True
     dtypes: tuple[str, ...] = ()
     remote: Callable[..., None] | None = None
 
