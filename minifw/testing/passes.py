@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.comparison import stay
-from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
+from minifw.testing.example import COTANGENTS, DTYPES, Example, copied, lay_out
 from minifw.testing.subjects import NotApplicable, Subject
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
@@ -45,6 +45,7 @@ class Pass:
         cotangents: to use in place of drawn ones.
         move: applied to the cotangents.
         within: what the subject, and nothing else, is called in.
+        in_place: whether calls may modify what they are given, which is then a copy.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Pass:
         cotangents: Sequence[Tensor] | None = None,
         move: Callable[[Tensor], Tensor] = stay,
         within: AbstractContextManager[Any] = NOTHING,
+        in_place: bool = False,
     ) -> None:
         self.subject = subject
         self.specs = specs
@@ -62,6 +64,7 @@ class Pass:
         self.cotangents = cotangents
         self.move = move
         self.within = within
+        self.in_place = in_place
         self.named: dict[str, Tensor] = {}
         self.side_effects: list[str] = []
         self.given: dict[str, Sequence[Tensor]] = {}  # cotangents, by label
@@ -96,6 +99,9 @@ class Pass:
 
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
         """Call the subject, and note its outputs under ``label``."""
+        if self.in_place:
+            copies = {id(value): copied(value) for value in inputs}
+            inputs = [copies[id(value)] for value in inputs]
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
         with _finding_nothing(), self.within:
             outputs = self.subject.forward(*inputs)
@@ -124,6 +130,8 @@ class Pass:
         """Go back from ``outputs``, and note the gradients of the inputs."""
         cotangents = cotangents or self.cotangents or self.draw(outputs, label)
         self.given[label] = cotangents
+        if self.in_place:
+            cotangents = [copied(cotangent) for cotangent in cotangents]
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
@@ -196,15 +204,19 @@ def _accumulated(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _chained(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
-    """The subject called on its own output."""
+    """The subject called on its own output, halved and shifted.
+
+    Clamping leaves numbers at which the derivative jumps, and either side's is right there.
+    """
     inputs = draws[0]
     outputs = run.forward(inputs, "inner.")
     if len(inputs) != 1 or len(outputs) != 1 or inputs[0].shape != outputs[0].shape:
         raise NotApplicable("its output is not of the shape of its input")
-    grads = run.backward(run.forward(outputs, "outer."), "outer.")
+    between = outputs[0] / 2 + 0.25
+    grads = run.backward(run.forward([between], "outer."), "outer.")
     if grads[0] is None:
         raise NotApplicable("it gives no gradient of its input")
-    run.backward(outputs, "inner.", grads)
+    run.backward(outputs, "inner.", [grads[0] / 2])
 
 
 def _frozen(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:

@@ -26,7 +26,7 @@ __all__ = ["Following", "acts_at_random", "judge_draws", "scale"]
 
 DRAWS = 400  # of the reference, to see every outcome of an entry
 LARGEST = 2_000_000  # entries in all of them
-MOST_OUTCOMES = 3  # of an entry; more are not a layer that drops
+OUTCOMES = 2  # of an entry: dropped and kept; more are not a layer that drops
 # Standard errors between two shares: one right layer in a billion is as far off by chance.
 SIGMAS = 6.0
 # Between the variances of the share per call, each known to a tenth from 200 calls. Entries that
@@ -66,7 +66,7 @@ def _acts_at_random(comparison: Comparison) -> bool:
     most = max(len(entry.unique()) for entry in several.flatten(1).T)
     half = torch.arange(inputs[0].numel()).view(inputs[0].shape) % 2 == 0
     mixed = outputs(torch.where(half, inputs[0], others[0]), 0)
-    return most <= MOST_OUTCOMES and torch.equal(mixed[half], several[0][half])
+    return most <= OUTCOMES and torch.equal(mixed[half], several[0][half])
 
 
 class Following(Subject):
@@ -107,7 +107,10 @@ class Following(Subject):
                     (self.like.forward(value)[0], self.like.backward(torch.ones_like(value))[0])
                     for _ in range(count)
                 ]
-                possible, derivatives = map(torch.stack, zip(*pairs, strict=True))  # type: ignore[arg-type]
+                possible, derivatives = map(torch.stack, zip(*pairs, strict=True))
+        # Dropped and kept, of the smallest and the largest derivative.
+        places = torch.stack([derivatives.abs().argmin(0), derivatives.abs().argmax(0)])
+        possible, derivatives = possible.gather(0, places), derivatives.gather(0, places)
         dropped = possible[derivatives == 0]
         if dropped.numel() and (dropped == dropped[0]).all():
             # What no draw may have shown for an entry is what it was for others.
@@ -196,7 +199,7 @@ def judge_draws(comparison: Comparison, example: Example) -> list[Verdict]:
         for _ in range(len(named) // 2):
             follower.forward(*inputs[0])
             (slope,) = follower.backward(torch.ones_like(inputs[0][0]))
-            calls.append((slope == 0).flatten())
+            calls.append((torch.as_tensor(slope) == 0).flatten())
         return torch.stack(calls).double()
 
     theirs = dropped(drawn.reference(dtype))

@@ -106,7 +106,7 @@ class RemoteSubject(Subject):
 
     def _run(self, run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         """Do a pass there, and fill in here what came out."""
-        settings = (run.specs, run.example, run.cotangents, run.move, run.within)
+        settings = (run.specs, run.example, run.cotangents, run.move, run.within, run.in_place)
         run.named, facts = self._call_with_subject(_run, settings, draws)
         run.side_effects = [str(effect) for effect in facts["side_effects"]]
         run.largest_cotangent = float(facts["largest_cotangent"])

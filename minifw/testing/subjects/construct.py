@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from minifw.testing.case import seeded
 from minifw.testing.subjects.environment import called_in
-from minifw.testing.subjects.places import ALIASES
+from minifw.testing.subjects.places import ALIASES, kept
 from minifw.testing.subjects.roles import positional, required
 from minifw.testing.subjects.subject import UsageError
 
@@ -124,6 +125,47 @@ def makes(factory: Any) -> bool:
         isinstance(factory, (type, functools.partial)) or inspect.isroutine(factory)
         or not (hasattr(factory, "forward") or hasattr(factory, "backward"))
     )  # fmt: skip
+
+
+class Descent:
+    """In place of an optimizer that a layer updates its parameters by: at a rate of 1."""
+
+    def update(self, value: Any, gradient: Any) -> Any:
+        """Return the parameter after the update."""
+        return value - gradient
+
+
+LAZY = ("set_input_shape", "initialize", "build", "init_weights", "initialize_weights",
+        "init_params", "init_parameters")  # fmt: skip
+
+
+def initialize(made: Any, shape: Sequence[int]) -> None:
+    """Have an object make its parameters that makes them when it is told the shape of its input.
+
+    Args:
+        made: an object; one that has arrays is left alone.
+        shape: of an input, without the batch.
+    """
+    if isinstance(made, torch.nn.Module) or kept(made):
+        return
+    for name in LAZY:
+        method = getattr(made, name, None)
+        names = required(method) if callable(method) else None
+        if names is None or (name == "set_input_shape" and getattr(made, "input_shape", None)):
+            continue
+        given = [_told(name, tuple(shape)) for name in names]
+        if None not in given:
+            method(*given)  # type: ignore[misc]
+
+
+def _told(name: str, shape: tuple[int, ...]) -> Any:
+    """What an argument of this name is given by :func:`initialize`; None if that is unknown."""
+    if "optim" in name:
+        return Descent()
+    if "shape" in name:
+        return shape
+    size = re.fullmatch(r"(n|nb|num|dim|in|inp|input|fan)_?(in|inputs?|features|dim|size)\w*", name)
+    return shape[-1] if size and shape else None
 
 
 MODES = ("train", "training", "is_training", "train_mode", "train_flg", "train_flag", "is_train")

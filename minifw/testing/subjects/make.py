@@ -19,6 +19,7 @@ from minifw.testing.subjects.construct import (
     binds,
     build,
     called,
+    initialize,
     makes,
     mode_option,
     set_mode,
@@ -303,6 +304,8 @@ def _foreign(
         made = build("subject", comparison.subject, (*given, *more), comparison.options, dtype)
     else:
         made = _made(comparison, "subject", dtype)
+        with seeded(0), called_in(dtype):
+            initialize(made, comparison.inputs[0].shape[1:])
     return made
 
 

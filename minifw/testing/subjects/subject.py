@@ -8,11 +8,15 @@ from torch import Tensor
 
 from minifw.testing.subjects.fit import Fit
 
-__all__ = ["Adapter", "NotApplicable", "Subject", "UsageError"]
+__all__ = ["Adapter", "CrashError", "NotApplicable", "Subject", "UsageError"]
 
 
 class UsageError(ValueError):
     """What was given cannot be compared; the message says why, in one line."""
+
+
+class CrashError(UsageError):
+    """The subject raised an error in a call that the reference and its own signature accept."""
 
 
 class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
