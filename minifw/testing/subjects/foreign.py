@@ -59,7 +59,8 @@ class Protocol:
         derivative: whether backward returns the derivative, to be multiplied by the cotangent.
         returned: for each gradient that backward returns, the input or parameter it belongs to:
             "input.0", a slot's name, or "" for neither.
-        left_in: the attribute that the gradient is left in where backward returns none.
+        left_in: the attribute that the gradient is left in where backward returns none, or where
+            there is no backward pass and forward leaves it.
         slots: the object's parameters; of a function pair, the shapes of its arguments, by name.
         shapes: likewise for function pairs.
         fits: see :class:`Subject`.
@@ -149,7 +150,7 @@ class Foreign(Subject):
         if not self._calls:
             raise RuntimeError("backward without a forward")
         call, protocol = self._calls.pop(), self.protocol
-        if protocol.result == "gradient":
+        if not protocol.backward:
             grads = list(flat(call.cache))
         else:
             before = {s: t.clone() for s, t in self.slots().items()} if protocol.updates else {}
@@ -225,6 +226,8 @@ class Foreign(Subject):
             result, cache = result[0] if len(result) == 2 else result[:-1], result[-1]
         elif protocol.result != "outputs":
             result = getattr(self.made, protocol.result)
+        if not protocol.backward and protocol.left_in:
+            cache = tuple(tensor.clone() for tensor in flat(self._left()))
         outputs = tuple(self._lift(output) for output in flat(result))
         if protocol.scalar and len(outputs) == 1 and outputs[0].numel() == 1:
             outputs = (outputs[0].reshape(()),)

@@ -465,6 +465,8 @@ class Recognizer:
                 f"{called(made) if not isinstance(made, Pair) else called(made.forward)} has no "
                 f"backward pass: looked for {', '.join(BACKWARD[:8])}"
             )
+        if not names:
+            return self._assigned(replace(protocol, backward="", left_in=left, roles=()))
         best, most = None, -1
         for name in names:
             for candidate in self._backward_candidates(protocol, made, name):
@@ -535,16 +537,16 @@ class Recognizer:
         with seeded(11):
             call = subject.run(trial.inputs)
             values = {name: tensor.clone() for name, tensor in subject.slots().items()}
-            if protocol.result == "gradient":
+            if not protocol.backward:
                 result: Any = call.cache
             else:
                 result = subject.back(call, trial.cotangents)
-        if result is None and protocol.result != "gradient":
+        if result is None and protocol.backward:
             for holder, left in _left_in(subject.made):
                 if is_array(left):
                     protocol.left_in, result = holder, left
                     break
-        grads = list(flat(result)) if protocol.result == "gradient" else _listed(result)
+        grads = _listed(result) if protocol.backward else list(flat(result))
         trained = {fit.slot for fit in protocol.fits.values()}  # and not running statistics
         updates = any(
             _changed(values[name], tensor)
