@@ -103,7 +103,7 @@ class Misspelled:
         return input.tanh()
 
     def backward(self, grad_output: Tensor) -> Tensor:
-        return grad_output * (1 - self.outputt**2)
+        return grad_output * (1 - self.outputt**2)  # type: ignore[attr-defined]
 
 
 def test_a_crash_in_a_plausible_call_is_an_error():

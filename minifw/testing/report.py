@@ -6,11 +6,14 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minifw.testing.clause import CLAUSES, Clause
 from minifw.testing.cross_check import Testimony
 from minifw.testing.verdict import LABEL, Status, Verdict, failures, nearer, overall
+
+if TYPE_CHECKING:
+    from minifw.testing.timing.measure import Timing
 
 __all__ = ["ClauseResult", "Report"]
 
@@ -56,6 +59,7 @@ class Report:
         diagnosis: what kind of mistake the simplest failing check looks like.
         examples: how many examples were tried.
         command: the command line that the comparison is verified by.
+        timing: what it costs, where that was asked for and the verdict is PASSED.
         table: the clauses there are; the first is the question that the headline answers.
     """
 
@@ -73,6 +77,7 @@ class Report:
     diagnosis: str = ""
     examples: int = 0
     command: str = field(default="", repr=False)
+    timing: "Timing | None" = None
     table: Mapping[str, Clause] = field(default_factory=lambda: CLAUSES, repr=False)
 
     @property
@@ -275,6 +280,7 @@ class Report:
             "tensors": [_plain(row) for row in self.rows()],
             "cross_check": [_plain(testimony.as_dict()) for testimony in self.testimonies],
             "gradcheck": self.gradcheck,
+            "timing": self.timing and [_plain(row) for row in self.timing.rows()],
             "failures": [
                 _plain(
                     {
