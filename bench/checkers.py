@@ -118,8 +118,8 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """A row a checker: of each suite how many it objects to, and its median seconds a subject."""
     counts = table.groupby(["checker", "suite"], sort=False)["objects"].agg(["sum", "count"])
     shares = (counts["sum"].astype(str) + " of " + counts["count"].astype(str)).unstack()
-    shares = shares.reindex(CHECKERS.keys())
-    seconds = table.groupby("checker")["seconds"].median().reindex(CHECKERS.keys())
+    shares = shares.reindex(list(CHECKERS))
+    seconds = table.groupby("checker")["seconds"].median().reindex(list(CHECKERS))
     return pd.DataFrame(
         {
             "checker": list(CHECKERS),

@@ -10,6 +10,7 @@ from typing import Any
 
 from minifw.testing.comparison import Comparison
 from minifw.testing.example import DTYPES, Example
+from minifw.testing.random_layers import acts_at_random
 from minifw.testing.subjects.make import entries
 
 __all__ = ["CHECKS", "Check", "catalog"]
@@ -84,6 +85,8 @@ def catalog(
         return tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
 
     symbols = _symbols(comparison)
+    # What is dropped in evaluation too is a wrong formula, not a matter of PyTorch's conventions.
+    random = comparison is not None and comparison.one_sided and acts_at_random(comparison)
 
     def sized(dtype: str, sizes: Sequence[int], **options: Any) -> list[Example]:
         """The batch, and then each size of the inputs, replaced by each of ``sizes``."""
@@ -200,7 +203,12 @@ def catalog(
                 for seed in (29, 30)
             ),
         ),
-        "other-mode": Check("modes", (Example(other_mode=True, seed=9, dtype=base),)),
+        "other-mode": Check(
+            "derivative" if random else "modes",
+            # Many have no backward pass in evaluation, and need none.
+            (Example("no grad" if random else "once", other_mode=True, seed=9, dtype=base),),
+        ),
+        "draws": Check("derivative", (Example(steps="draws", batch=64, seed=35, dtype=base),)),
     }  # fmt: skip
 
 

@@ -83,6 +83,7 @@ def fuzz(
     clauses: Collection[str] = tuple(CLAUSES),
     on_example: Callable[[], None] = lambda: None,
     shrink: bool = True,
+    judge: Callable[[Comparison, Example, str], list[Verdict]] = check,
 ) -> list[Verdict]:
     """Try ``max_examples`` examples, and shrink the first that fails if asked to.
 
@@ -94,6 +95,7 @@ def fuzz(
         clauses: whose examples to draw; a failure counts if it is of one of them.
         on_example: called after each.
         shrink: whether to look for the smallest failing example.
+        judge: makes one check of an example.
 
     Returns:
         By tensor, dtype and status the verdict that is nearest to failing; and all failures of the
@@ -113,7 +115,7 @@ def fuzz(
     @given(examples(comparison, dtypes, clauses))
     def try_one(example: Example) -> None:
         nonlocal smallest
-        found = check(comparison, example, "fuzzing")
+        found = judge(comparison, example, "fuzzing")
         on_example()
         wrong = [verdict for verdict in failures(found) if verdict.clause in clauses]
         if wrong:
