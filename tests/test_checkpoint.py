@@ -1,13 +1,17 @@
 """Files, saved, refused when damaged, never half-written; runs that go on where they ended."""
 
+import functools
 import itertools
 import math
+import multiprocessing
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from torch import Generator, Tensor
 
 import minifw
 from minifw import EarlyStopping, data, nn
+from minifw.checkpoint import _checksum
 from minifw.run import Callback, Run
 from reference.frameworks import FRAMEWORKS, Framework
 
@@ -166,23 +171,118 @@ def test_errors_of_files_and_states_are_clear(tmp_path: Path) -> None:
     assert [tmp_path / "dir"] == list(tmp_path.iterdir())
 
 
-def test_a_save_that_fails_leaves_the_earlier_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     minifw.save({"weight": torch.ones(2)}, path)
     before = path.read_bytes()
-
-    def half(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[: len(content) // 2])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="no space"):
-        minifw.save({"weight": torch.zeros(2)}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            minifw.save({"weight": torch.zeros(5000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert before == path.read_bytes()
     assert [path] == list(tmp_path.iterdir())
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    path, left = tmp_path / "model.safetensors", tmp_path / ".model.safetensors.tmp"
+    left.write_bytes(bytes(10_000))
+    minifw.save({"weight": torch.ones(2)}, path)
+    assert_same({"weight": torch.ones(2)}, minifw.load(path))
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_loaded_tensors_do_not_change_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    minifw.save({"weight": torch.ones(5000)}, path)
+    loaded = minifw.load(path)
+    with path.open("r+b") as file:  # in place: the same inode
+        file.truncate(0)
+        file.write(bytes(30_000))
+    assert torch.equal(torch.ones(5000), loaded["weight"])
+
+
+def test_a_saved_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path, new = tmp_path / "model.safetensors", tmp_path / "new"
+    path.touch(0o600)
+    mask = os.umask(0o027)
+    try:
+        minifw.save({}, path)
+        minifw.save({}, new)
+    finally:
+        os.umask(mask)
+    assert (0o600, 0o640) == (path.stat().st_mode & 0o777, new.stat().st_mode & 0o777)
+
+
+def save_and_load(path: Path, times: int, writer: int) -> int:
+    """Save and load in turn; return the number of whole states that were read."""
+    whole = 0
+    for _ in range(times):
+        minifw.save({"a": torch.full((2000,), writer), "b": torch.full((9,), writer)}, path)
+        loaded = minifw.load(path)
+        whole += set(loaded["a"].tolist()) == set(loaded["b"].tolist())
+    return whole
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [
+        ThreadPoolExecutor,
+        functools.partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn")),
+    ],
+    ids=["threads", "processes"],
+)
+def test_400_saves_and_loads_of_one_path_at_once_succeed(executor: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with executor(2) as pool:
+        counts = pool.map(save_and_load, [path] * 4, [100] * 4, range(4))
+        assert [100] * 4 == list(counts)
+    assert [path] == list(tmp_path.iterdir())
+
+
+CONTAINS_ITSELF: dict[str, Any] = {}
+CONTAINS_ITSELF["again"] = CONTAINS_ITSELF
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({("a", 1): 2}, TypeError, r"keys that are numbers, strings or None, got tuple \('a', 1\)"),
+        ({"a": {b"x": 2}}, TypeError, "got bytes b'x' at 'a'"),
+        ({"__metadata__": torch.ones(1)}, ValueError, "reserves the name '__metadata__'"),
+        (CONTAINS_ITSELF, ValueError, "contains itself"),
+    ],
+    ids=["tuple", "bytes", "reserved", "contains itself"],
+)
+def test_states_that_could_not_be_loaded_are_refused_when_saved(
+    state: Any, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        minifw.save(state, tmp_path / "x")
+    assert [] == list(tmp_path.iterdir())
+
+
+FORGED = {
+    "no JSON": "{",
+    "missing tensor": '{"tensor": "b"}',
+    "tensor named by a list": '{"tensor": ["a"]}',
+    "no pairs": '{"dict": [1]}',
+    "dict of nothing": '{"dict": null}',
+    "neither": "{}",
+    "key that is a list": '{"dict": [[[1], 2]]}',
+    "long number": "1" * 5000,
+    "deep": "[" * 100_000 + "]" * 100_000,
+}
+
+
+@pytest.mark.parametrize("structure", FORGED.values(), ids=FORGED)
+def test_a_forged_structure_is_one_clear_error(structure: str, tmp_path: Path) -> None:
+    path, tensors = tmp_path / "forged", {"a": torch.ones(2)}
+    save_file(tensors, path, {"structure": structure, "sha256": _checksum(structure, tensors)})
+    with pytest.raises(RuntimeError, match=r"forged: expected the structure that minifw.save"):
+        minifw.load(path)
 
 
 # Runs.
