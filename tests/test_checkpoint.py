@@ -1,5 +1,6 @@
 """Files, saved, refused when damaged, never half-written; runs that go on where they ended."""
 
+import copy
 import functools
 import itertools
 import math
@@ -413,6 +414,136 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(RuntimeError, match="damaged"):
         train(FRAMEWORKS["minifw"], "momentum", path)
+
+
+def begin(path: Path | None, epochs: int = 2, **changes: Any) -> tuple[Any, Any, Any]:
+    """Train a small model; ``changes`` replace what it is made of, or arguments of fit."""
+    model = nn.Sequential(
+        nn.Linear(2, 8),
+        nn.Dropout(changes.pop("dropout", 0.3), generator=seeded(changes.pop("masks", 7))),
+        changes.pop("activation", nn.Tanh()),
+        nn.Linear(8, 1),
+    )
+    for parameter in model.parameters():
+        parameter.data.normal_(generator=seeded(parameter.numel()))
+    settings = {"lr": 0.1, "momentum": 0.9, **changes.pop("options", {})}
+    optimizer = minifw.optim.SGD(model.parameters(), **settings)
+    schedule = minifw.optim.lr_scheduler.StepLR(optimizer, changes.pop("step_size", 2), 0.5)
+    before = [copy.deepcopy(model.state_dict()), torch.get_rng_state()]
+    arguments = {
+        "criterion": nn.MSELoss(),
+        "data": data.disk(40, generator=seeded(1)),
+        "validation_data": data.disk(30, generator=seeded(2)),
+        "batch_size": 16,
+        "generator": seeded(4),
+        "callbacks": [EarlyStopping(patience=9)],
+        "scheduler": schedule,
+        **changes,
+    }
+    try:
+        history = minifw.fit(
+            model, optimizer=optimizer, epochs=epochs, checkpoint=path, **arguments
+        )
+    except Exception as error:
+        assert_same(before, [model.state_dict(), torch.get_rng_state()])
+        assert {} == optimizer.state_dict()["state"]
+        assert arguments["generator"].get_state().equal(seeded(4).get_state()) or (
+            "generator" in changes
+        )
+        raise error from None
+    return model, optimizer, [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "dropout": ({"dropout": 0.5}, r"model\.1 was Dropout\(p=0\.3\), is Dropout\(p=0\.5\)"),
+    "masks": ({"masks": 8}, r"generators\[1\] was seed 7, is seed 8"),
+    "activation": ({"activation": nn.ReLU()}, r"model\.2 was Tanh\(\), is ReLU\(\)"),
+    "slope": ({"activation": nn.LeakyReLU(0.2)}, r"model\.2 was Tanh\(\), is LeakyReLU\(.*0\.2"),
+    "learning rate": ({"options": {"lr": 0.2}}, r"param_groups\[0\]\.lr was 0\.1, is 0\.2"),
+    "momentum": ({"options": {"momentum": 0.5}}, r"momentum was 0\.9, is 0\.5"),
+    "schedule": ({"step_size": 3}, r"scheduler\.step_size was 2, is 3"),
+    "patience": ({"callbacks": [EarlyStopping(patience=8)]}, r"patience was 9, is 8"),
+    "loss": ({"criterion": nn.MSELoss("sum")}, r"criterion was .*mean.* is .*sum"),
+    "data": (
+        {"data": data.disk(40, generator=seeded(9))},
+        r"data\[0\] was torch\.float32 \[40, 2\]",
+    ),
+    "labels": ({"data": data.disk(40, (-1, 1), seeded(1))}, r"but data\[1\] was"),
+    "validation": ({"validation_data": data.disk(9, generator=seeded(2))}, r"validation_data\[0\]"),
+    "batch size": ({"batch_size": 8}, r"batch_size was 16, is 8"),
+    "batch order": ({"generator": seeded(5)}, r"generators\[0\] was seed 4, is seed 5"),
+    "metrics": (
+        {"metrics": {"zero": lambda output, target: 0.0}},
+        r"metrics was \[\], is \['zero'\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CHANGES.values(), ids=CHANGES)
+def test_other_settings_are_refused_by_name_or_adopted_when_asked(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    begin(path)
+    with pytest.raises(ValueError, match=message):
+        begin(path, 4, **copy.deepcopy(changes))
+    _, _, history = begin(path, 4, **copy.deepcopy(changes), allow_changes=True)
+    assert [1, 2, 3, 4] == [row["epoch"] for row in history]
+    again = begin(path, 6, **copy.deepcopy(changes))[2]  # from here on they are the run's settings
+    assert [1, 2, 3, 4, 5, 6] == [row["epoch"] for row in again]
+
+
+def test_an_adopted_learning_rate_keeps_the_place_in_the_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    begin(path)  # whose second epoch has halved the learning rate
+    _, optimizer, _ = begin(path, 3, options={"lr": 0.2}, allow_changes=True)
+    assert (0.2, 0.1) == tuple(optimizer.param_groups[0][name] for name in ("initial_lr", "lr"))
+
+
+def test_the_objects_of_a_run_may_train_on(tmp_path: Path) -> None:
+    """As a notebook does, whose cell is run again with more epochs."""
+    whole = begin(None, 4)
+    model, generator = network(), seeded(4)
+    optimizer = minifw.optim.SGD(model.parameters(), lr=0.1)
+    schedule = minifw.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.9)
+    for epochs in (3, 6):
+        history = minifw.fit(
+            model, nn.MSELoss(), optimizer, data.disk(40, generator=seeded(1)), epochs=epochs,
+            batch_size=16, generator=generator, scheduler=schedule, scheduler_monitor="loss",
+            checkpoint=tmp_path / "run",
+        )  # fmt: skip
+        assert epochs == len(history)
+    assert optimizer.param_groups[0]["lr"] < 0.1
+    assert 4 == len(whole[2])
+
+
+FORGERIES: dict[str, Any] = {
+    **{name: {name: ...} for name in ("states", "history", "stop", "generators", "global", "cuda")},
+    "settings": {"settings": ...},
+    "states of numbers": {"states": [1, 2, 3, 4]},
+    "history of numbers": {"history": [1]},
+    "another global state": {"global": torch.zeros(3)},
+    "generators of text": {"generators": ["a", "b"]},
+    "settings of numbers": {"settings": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_checkpoint_is_one_error_and_changes_nothing(
+    forgery: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    begin(path)
+    state = {**minifw.load(path), **forgery}
+    minifw.save({name: value for name, value in state.items() if value is not ...}, path)
+    with pytest.raises(ValueError, match=r"run\.safetensors: expected the state of this run"):
+        begin(path, 4)
+
+
+def test_a_nan_loss_warns_once_with_epoch_and_step() -> None:
+    with pytest.warns(RuntimeWarning, match="NaN from epoch 1, step 2 on") as warned:
+        begin(None, options={"lr": 1e30, "momentum": 0.0}, dropout=0.0, activation=nn.ReLU())
+    assert 1 == len(warned)
 
 
 KILLS = 2
