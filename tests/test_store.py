@@ -243,7 +243,7 @@ def test_no_row_of_a_file_with_a_flipped_bit_is_believed(tmp_path):
                 refused += bool(history.damaged)
         except (StoreError, StoreFailedError):
             refused += 1
-    assert refused > 100, "about as many as hit a row"
+    assert refused > 50, "the others hit unused space or an index"
 
 
 def test_a_damaged_row_is_said_and_its_run_made_again(tmp_path, capsys):

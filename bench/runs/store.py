@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from bench.cli.provenance import provenance
 from bench.runs.schema import METADATA, RUNS, TIMINGS, checksum
@@ -176,6 +176,8 @@ class RunStore:
             # The first byte: the others distinguish kinds of damage.
             code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
             raise self._failure(error.orig, code in _DAMAGED) from None
+        except (SQLAlchemyError, UnicodeDecodeError) as error:  # of a damaged schema
+            raise self._failure(error, damaged=True) from None
 
     def _rows(self, table: Table, *where: ColumnElement[bool]) -> Iterator[Row[Any]]:
         """Iterate over the rows that fit their checksums; few are in memory at once."""
