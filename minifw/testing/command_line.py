@@ -82,6 +82,7 @@ OPTIMIZERS = re.compile(r"\boptim\b|^(SGD|ASGD|Ada\w+|NAdam|RAdam|RMSprop|Rprop|
 
 
 Main = Callable[..., int]
+_CLOSED_PIPE = "whoever read the output has closed it"
 
 
 class OutputFolderError(OSError):
@@ -106,7 +107,11 @@ def exit_codes(main: Main) -> Main:
         except (OSError, MemoryError, BrokenExecutor) as error:
             line = " ".join(str(error).split()) or type(error).__name__
             if isinstance(error, BrokenPipeError):
-                line = "whoever read the output has closed it"
+                line = _CLOSED_PIPE
+        except SystemExit as error:
+            if not isinstance(error.__context__, BrokenPipeError):
+                raise
+            line = _CLOSED_PIPE  # which rich turns into exit code 1
         except Exception:
             traceback.print_exc()
             line = "an unexpected error, see above"
