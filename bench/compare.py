@@ -76,6 +76,7 @@ DTYPES = ("float32", "float64")
 # elsewhere.
 SEEDS, CHAOTIC = 20, {"xavier-tanh": 60}
 QUICK_SEEDS, QUICK_EPOCHS = 2, 20
+JOBS = 8  # the most for each core: more fill the memory and are slower
 ROUNDS, QUICK_ROUNDS = 21, 6  # fewer than 6 have no interval
 
 
@@ -118,9 +119,6 @@ def _parser() -> Parser:
     add("--dtype", choices=DTYPES, default="float32", help="default: float32")
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help="folder for tables and figures (default: results)")  # fmt: skip
-    add("--history", metavar="URL",
-        help="keep the runs in a database server, postgresql://user@host/name, rather than in "
-        f"{FILE} in the output folder")  # fmt: skip
     add("--fresh", action="store_true",
         help="repeat all runs and replace the stored ones")  # fmt: skip
     add("--baseline", type=Path, metavar="FILE",
@@ -185,7 +183,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Res
     ]
     with (
         RunStore(
-            arguments.history or arguments.output_dir / FILE,
+            arguments.output_dir / FILE,
             "rename" if arguments.fresh else "rename damaged",
         ) as store,
         progress_bar(log, "%") as progress,
@@ -271,6 +269,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.list:
         _list_recipes(out, arguments.json)
         return 0
+    if arguments.threads > cores():
+        parser.error(f"--threads: at most one for each of the {cores()} cores")
+    if arguments.jobs > JOBS * cores():
+        parser.error(f"--jobs: at most {JOBS} for each of the {cores()} cores")
     if arguments.fail_on_regression is not None and arguments.baseline is None:
         parser.error("--fail-on-regression needs a --baseline to compare with")
     if arguments.baseline and set(arguments.frameworks) != set(FRAMEWORKS):

@@ -51,8 +51,6 @@ def _parser() -> Parser:
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("results"), metavar="DIR",
         help=f"the folder that compare.py wrote to, with {FILE} (default: results)")  # fmt: skip
-    add("--history", metavar="URL",
-        help="a database server's instead: postgresql://user@host/name")  # fmt: skip
     add("--export", type=Path, metavar="FILE", help="write a whole table to FILE, .csv or .json")
     add("--table", choices=list(TABLES), default="runs",
         help="which one: " + "; ".join(f"{name}, {what}" for name, what in TABLES.items())
@@ -118,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, export = arguments.output_dir / FILE, arguments.export
     if export and export.suffix not in FORMATS:
         parser.error(f"--export: expected a name that ends in .csv or .json, got {str(export)!r}")
-    if arguments.history is None and not path.is_file():
+    if not path.is_file():
         parser.error(f"there is no store {str(path)!r}: compare.py writes it; see --output-dir")
-    with parser.ending(StoreError, OutputFolderError), RunStore(arguments.history or path) as store:
+    with parser.ending(StoreError, OutputFolderError), RunStore(path) as store:
         if export:
             check_writable(export.parent)
             write = _write_csv if export.suffix == ".csv" else _write_json

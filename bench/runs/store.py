@@ -23,11 +23,10 @@ from sqlalchemy import (
     event,
     insert,
     inspect,
-    make_url,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from bench.cli.provenance import provenance
 from bench.runs.schema import METADATA, RUNS, TIMINGS, checksum
@@ -39,12 +38,11 @@ FILE = "history.sqlite"  # in the output folder
 TABLES = ("runs", "curves", "timings")
 _CURVE = ("epoch", "seconds", "loss", "train_accuracy", "validation_accuracy")
 _ROWS = 500  # that are in memory at once
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class StoreError(RuntimeError):
-    """The store holds something else, or has no such address; the message says the remedy."""
+    """The store holds something else; the message says the remedy."""
 
 
 class StoreFailedError(OSError):
@@ -65,8 +63,7 @@ class RunStore:
     does not fit its own is left out and counted, so its run is made again.
 
     Args:
-        location: an SQLite file, created if missing, or the address of a database, such as
-            postgresql://user@host/name.
+        path: an SQLite file, created if missing.
         unusable: what to do with a file that cannot be used: "refuse" it, "rename" it and create
             another, or "rename damaged" ones only. Default: "refuse".
 
@@ -75,65 +72,47 @@ class RunStore:
         damaged: the checksums of the rows that were left out.
 
     Raises:
-        StoreError: the database holds something else, or the address is wrong.
+        StoreError: the database holds something else.
         StoreFailedError: here and in every method, if it is damaged, or cannot be read or written.
     """
 
     def __init__(
         self,
-        location: Path | str,
+        path: Path,
         unusable: Literal["refuse", "rename", "rename damaged"] = "refuse",
     ) -> None:
         self.put_aside: Path | None = None
         self.damaged: set[str] = set()
-        self._open(location)
+        self._open(path)
         try:
             self._prepare()
         except (StoreError, StoreFailedError) as error:
             self._engine.dispose()
             damaged = getattr(error, "damaged", isinstance(error, StoreError))
             if (
-                isinstance(location, str)
-                or not damaged
+                not damaged
                 or unusable == "refuse"
                 or (unusable == "rename damaged" and isinstance(error, StoreError))
             ):
                 raise
             now = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-            self.put_aside = location.rename(location.with_name(f"{location.name}.{now}"))
+            self.put_aside = path.rename(path.with_name(f"{path.name}.{now}"))
             self._prepare()
 
-    def _open(self, location: Path | str) -> None:
-        if isinstance(location, Path):
-            # Not make_url, which would split a path at a question mark.
-            url = URL.create("sqlite", database=str(location.absolute()))
-            # Seconds to wait while another process writes.
-            self._engine = create_engine(url, connect_args={"timeout": 60})
-            event.listen(self._engine, "connect", _read_any_text)
-            self.name = str(location)
-            return
-        try:
-            url = make_url(location)
-            self.name = url.render_as_string(hide_password=True)
-            if url.drivername == "postgresql":
-                url = url.set(drivername="postgresql+psycopg")
-            self._engine = create_engine(url)
-        except (ArgumentError, ImportError) as error:
-            raise StoreError(
-                f"cannot use the address {location.partition('://')[0]}://... as a store "
-                f"({' '.join(str(error).split())}); expected postgresql://user@host/name, and the "
-                "extra postgresql: pip install -c constraints.txt -e '.[postgresql]'"
-            ) from None
-        if self._engine.dialect.name not in _INSERT:
-            raise StoreError(f"expected postgresql://user@host/name as a store, got {self.name!r}")
+    def _open(self, path: Path) -> None:
+        # Not a text, which SQLAlchemy would split at a question mark.
+        url = URL.create("sqlite", database=str(path.absolute()))
+        # Seconds to wait while another process writes.
+        self._engine = create_engine(url, connect_args={"timeout": 60})
+        event.listen(self._engine, "connect", _read_any_text)
+        self.name = str(path)
 
     def _prepare(self) -> None:
         """Check that the database is intact and of this version; create missing tables."""
         with self._transaction() as connection:
-            if self._engine.dialect.name == "sqlite":
-                damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-                if damage != "ok":
-                    raise self._failure(damage, damaged=True)
+            damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+            if damage != "ok":
+                raise self._failure(damage, damaged=True)
             inspector = inspect(connection)
             names = inspector.get_table_names()
             for name in names:
@@ -146,8 +125,6 @@ class RunStore:
                     )
         if set(names) != set(METADATA.tables):
             with self._transaction() as connection:
-                if self._engine.dialect.name == "postgresql":  # one process at a time
-                    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(19)")
                 METADATA.create_all(connection)
 
     def __enter__(self) -> "RunStore":
@@ -160,7 +137,7 @@ class RunStore:
         remedy = (
             "compare.py --fresh renames it and starts another"
             if damaged
-            else "see to the disk or the server; the same command resumes from the finished runs"
+            else "see to the disk; the same command resumes from the finished runs"
         )
         line = " ".join(str(reason).split())
         failure = StoreFailedError(f"cannot use the store {self.name!r} ({line}); {remedy}")
@@ -251,7 +228,7 @@ class RunStore:
             }
             for run in trained.runs
         ]
-        statement = _INSERT[self._engine.dialect.name](RUNS)
+        statement = sqlite.insert(RUNS)
         replace = statement.on_conflict_do_update(
             index_elements=RUNS.primary_key.columns,
             set_={column.name: statement.excluded[column.name] for column in RUNS.c},
