@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from bench import compare, history
+from bench.cli.files import write_files
 from minifw.testing import command_line
 
 ROOT = Path(__file__).parents[1]
@@ -128,6 +129,19 @@ def test_a_killed_worker_is_one_line_and_exit_code_4(tmp_path):
         _, printed = process.communicate(timeout=60)
     assert process.returncode == 4, printed
     assert len(printed.splitlines()) == 1, printed
+
+
+def test_a_folder_that_a_killed_command_left_is_removed_by_the_next(tmp_path):
+    left = tmp_path / ".partial-x"
+    left.mkdir()
+    (left / "table.csv").touch()
+
+    def write(path):  # while one writes, another must not remove its folder
+        write_files(tmp_path, {"inner": "text"})
+        path.touch()
+
+    write_files(tmp_path, {"outer": write})
+    assert {"inner", "outer"} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_all_commands_document_the_code():
