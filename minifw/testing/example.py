@@ -262,7 +262,9 @@ def draw_inputs(
                 strict=False,
             ):
                 flat[index] = value
-        drawn.append(lay_out(values.to(device), example.layout))
+        # One row repeated is no permutation any more.
+        kept = spec.domain == "permutation" and example.layout == "expanded"
+        drawn.append(values.to(device) if kept else lay_out(values.to(device), example.layout))
     return tuple(drawn)
 
 

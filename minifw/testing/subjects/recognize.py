@@ -497,7 +497,7 @@ class Recognizer:
         all_roles = list(
             backward_roles(
                 method, len(trial.inputs), len(trial.outputs),
-                protocol.kind == "loss", len(protocol.shapes),
+                protocol.kind == "loss", len(protocol.shapes), getattr(made, protocol.forward),
             )
         )  # fmt: skip
         names = required(method)

@@ -83,7 +83,12 @@ def accepts(function: Callable[..., Any], keyword: str) -> bool:
 
 
 def backward_roles(
-    function: Callable[..., Any], inputs: int, outputs: int, loss: bool, parameters: int = 0
+    function: Callable[..., Any],
+    inputs: int,
+    outputs: int,
+    loss: bool,
+    parameters: int = 0,
+    forward: Callable[..., Any] | None = None,
 ) -> Iterator[tuple[str, ...]]:
     """What to give to a backward function, the likeliest first.
 
@@ -93,12 +98,16 @@ def backward_roles(
         function: the bound method or function.
         inputs, outputs, parameters: how many the forward pass has.
         loss: whether the output is a number, so that there need be no cotangent.
+        forward: the forward pass; a loss whose backward takes the same names takes its inputs.
     """
     cotangents = tuple(f"cotangent.{i}" for i in range(outputs))
     given = tuple(f"input.{i}" for i in range(inputs))
     own = tuple(f"parameter.{i}" for i in range(parameters))
     names = required(function)
-    seen = set()
+    seen: set[tuple[str, ...]] = set()
+    if loss and names and forward is not None and names == required(forward):
+        seen.add(given[: len(names)])
+        yield given[: len(names)]
     if names is not None:
         named = [role(name) for name in names]
         sources = {
@@ -116,8 +125,9 @@ def backward_roles(
         for place, source in enumerate(taken):
             if not source and spare:
                 taken[place] = spare.pop(0)
-        seen.add(tuple(taken))
-        yield tuple(taken)
+        if tuple(taken) not in seen:
+            seen.add(tuple(taken))
+            yield tuple(taken)
     optional = positional(function) or []
     may = len(optional) if names is not None else 9
     least = len(names) if names is not None else 0
