@@ -127,7 +127,7 @@ def test_only_what_has_passed_is_timed():
     ],
 )  # fmt: skip
 def test_every_kind_of_subject_can_be_timed(subject, reference, inputs, options):
-    report = verify(subject, reference, inputs, **options, skip=["layouts", "sizes", "life", "ranks"],
+    report = verify(subject, reference, inputs, **options, skip=["layouts", "sizes", "life"],
                     max_examples=0, time=QUICK)  # fmt: skip
     assert report.status == "PASSED", report
     assert report.timing is not None

@@ -198,7 +198,13 @@ def verify_comparison(
         )
     except CrashError as error:
         return lost_report(comparison, error, command)
-    comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
+    ours = contract == "minifw"
+    comparison = replace(
+        comparison,
+        strict=contract != "formula",
+        one_sided=not ours,
+        may_refuse=frozenset() if ours else frozenset({"ranks", "empty"} - {*require}),
+    )
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
     report = Report(
