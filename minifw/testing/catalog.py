@@ -192,9 +192,13 @@ def catalog(
         "laid-out-leading-dimension": Check(
             "layouts",
             tuple(
-                replace(Example(rank=1, seed=38, dtype=base), **{which: layout})
-                for which in ("layout", "cotangent_layout")
-                for layout in ("transposed", "strided")
+                Example(rank=1, layout=own, cotangent_layout=others, seed=38, dtype=base)
+                for own, others in (
+                    ("transposed", ""),
+                    ("strided", ""),
+                    ("contiguous", "transposed"),
+                    ("contiguous", "strided"),
+                )
             ),
         ),
         **{

@@ -19,6 +19,7 @@ __all__ = ["ClauseResult", "Report"]
 
 KEPT, BROKEN = "kept", "broken"
 REFUSED = "refused"
+SHAPES = ("ranks", "empty")  # what is refused of them is said in the headline
 NOT_APPLICABLE, NOT_TRIED = "not applicable", "not tried"
 
 
@@ -225,7 +226,7 @@ class Report:
             return f"checks that could not have failed ({tried})"
         if self.status != Status.PASSED:
             return f"the estimates of a gradient disagree ({tried})"
-        refused = [clause.name for clause in self.clauses if clause.state == REFUSED]
+        refused = [c.name for c in self.clauses if c.state == REFUSED and c.name in SHAPES]
         beside = f"; not kept: {', '.join(others)}" if others else ""
         beside += f"; refused: {', '.join(refused)}" if refused else ""
         return f"the {question} is right{beside} ({tried})"
