@@ -15,8 +15,9 @@ from minifw.callbacks import ProgressBar
 from minifw.data import Data, split
 from minifw.layout import layout_of
 from minifw.metrics import Metric
-from minifw.nn.tape import no_grad
-from minifw.plans import differentiate
+from minifw.nn.module import Module
+from minifw.nn.tape import forward_pass, no_grad
+from minifw.plans.captured import replay_step
 from minifw.protocols import Criterion, Model, Optimizer, Scheduler
 from minifw.run import Callback, History, Run
 
@@ -57,6 +58,18 @@ def train_step(
             losses.append(part_loss * share)
         loss = torch.stack(losses).sum(0)
     optimizer.step()
+    return loss
+
+
+def differentiate(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of a batch, and add to the gradients of the model's parameters."""
+    if isinstance(model, Module) and isinstance(criterion, Module) and forward_pass.recording:
+        with model._lock:
+            loss = replay_step(model, criterion, input, target)
+        if loss is not None:
+            return loss
+    loss = criterion(model(input), target)
+    model.backward(criterion.backward(), needs_input_grad=False)
     return loss
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
+from minifw.nn.origin import note_origin
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, constant
 
 __all__ = [
@@ -196,7 +197,12 @@ class Loss(Module, capturable=True):
         Raises:
             RuntimeError: as :meth:`minifw.nn.Module.backward`.
         """
-        return super().backward(*grad_outputs)[0]
+        inputs = self._pending[-1].watched[:1] if self._pending else []
+        grad = super().backward(*grad_outputs)[0]
+        for input in inputs:
+            if isinstance(grad, Tensor) and not any(grad is other for other in grad_outputs):
+                note_origin(grad, input)
+        return grad
 
 
 class MSELoss(Loss, capturable=True):
