@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from minifw.nn.origin import origin
+from minifw.nn.origin import note_origin, origin
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, as_tuple
 from minifw.nn.tape import Tape, forward_pass
 from minifw.nn.versions import modified, versions
@@ -61,6 +61,7 @@ class Differentiable:
     _captured: list[Any]
     _lock: Any
     _capturable = True
+    _notes_origin = False  # whether a gradient handed out remembers what it is the gradient of
     _backward_hooks: Mapping["_Handle", Callable[..., Any]] = MappingProxyType({})
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
@@ -259,6 +260,7 @@ class Differentiable:
                     raise RuntimeError(modified("an input, output or weight", watched[changed]))
             except (RuntimeError, TypeError) as error:
                 raise type(error)(f"{self._describe()}.backward: {error}") from None
+            noted = (watched[0], grad_outputs) if self._notes_origin else None
             # Memory: nothing here may keep alive what the pass frees, the first gradient included.
             del self._pending[number], outputs, watched, grad_outputs
             if needs_input_grad:
@@ -269,6 +271,8 @@ class Differentiable:
                 grad = pullback(grads.pop(), needs_input_grad=False)
             else:
                 grad = pullback(*grads, needs_input_grad=False)
+        if noted is not None and not any(grad[0] is other for other in noted[1]):
+            note_origin(grad[0], noted[0])
         if isinstance(grad, tuple):
             return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
         return None if grad is NOT_DIFFERENTIATED else grad

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from minifw.nn.module import Module
-from minifw.nn.origin import note_origin
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, constant
 
 __all__ = [
@@ -175,6 +174,8 @@ class Loss(Module, capturable=True):
         ValueError: reduction is unknown.
     """
 
+    _notes_origin = True
+
     def __init__(self, reduction: str = "mean") -> None:
         check_reduction(reduction)
         self.reduction = reduction
@@ -197,12 +198,7 @@ class Loss(Module, capturable=True):
         Raises:
             RuntimeError: as :meth:`minifw.nn.Module.backward`.
         """
-        inputs = self._pending[-1].watched[:1] if self._pending else []
-        grad = super().backward(*grad_outputs)[0]
-        for input in inputs:
-            if isinstance(grad, Tensor) and not any(grad is other for other in grad_outputs):
-                note_origin(grad, input)
-        return grad
+        return super().backward(*grad_outputs)[0]
 
 
 class MSELoss(Loss, capturable=True):

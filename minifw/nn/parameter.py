@@ -24,7 +24,8 @@ class Parameter:
 
     Raises:
         TypeError: ``data`` is not a tensor.
-        RuntimeError: ``requires_grad`` for a dtype that is not floating-point (as torch).
+        RuntimeError: ``requires_grad`` for a dtype that is not floating-point; assigning a ``grad``
+            of another shape, dtype or device than ``data`` (as torch).
     """
 
     __slots__ = ("_grad", "_lent", "data", "requires_grad")
@@ -49,6 +50,15 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            data = self.data
+            if not isinstance(grad, Tensor):
+                raise TypeError(f"grad must be a torch.Tensor or None, got {type(grad).__name__}")
+            if (grad.shape, grad.dtype, grad.device) != (data.shape, data.dtype, data.device):
+                expected, found = (
+                    f"shape {list(t.shape)}, {t.dtype}, on {t.device}" for t in (data, grad)
+                )
+                raise RuntimeError(f"grad must be as the parameter's data, {expected}, got {found}")
         self._grad, self._lent = grad, False
 
     @property

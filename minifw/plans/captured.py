@@ -30,6 +30,8 @@ MOST = 8  # captured calls of a module, for as many shapes, modes and the like
 LARGEST = 2**24  # bytes of a captured call's tensors, at most an eighth of them parameters; with
 # more, it is arithmetic that takes the time, and memory that counts
 
+MISSES = 2  # of a question's answer: the first one may be an input that is refused
+
 _data = operator.attrgetter("data")
 _requires_grad = operator.attrgetter("requires_grad")
 
@@ -183,8 +185,7 @@ class _Captured:
     """A call of modules, on inputs of one kind and with the modules in one state.
 
     It runs eagerly if there are hooks or functions of the user's, or classes that are not declared
-    capturable; if the tensors are too large; and from the call on in which a question has another
-    answer.
+    capturable; if the tensors are too large; and once a question has had another answer twice.
     """
 
     def __init__(self, modules: tuple[Any, ...], kind: list[Any]) -> None:
@@ -203,6 +204,7 @@ class _Captured:
         # A user's class may be declared capturable and not be: it is captured twice, and compared.
         self._trusted = all(type(part).__module__.startswith("minifw.") for part in parts)
         self._passes: _Passes | None = None
+        self._missed = 0  # calls in which a question had another answer
         self._pending: Callable[[], Any] = lambda: None  # the pullback of a pending call
 
     def _state(self) -> Iterator[Any]:
@@ -240,7 +242,9 @@ class _Captured:
                         "capturable out"
                     )
         if output is None or self._passes is None:
-            self._possible, self._passes = False, None
+            self._missed += 1
+            if self._passes is None or self._missed == MISSES:
+                self._possible, self._passes = False, None
             return None
         pullback = partial(self._passes.pull)
         self._pending = weakref.ref(pullback)
