@@ -65,10 +65,10 @@ def differentiate(model: Any, criterion: Any, input: Tensor, target: Tensor) -> 
     """Return the loss of a batch, and add to the gradients of the model's parameters."""
     if isinstance(model, Module) and isinstance(criterion, Module) and forward_pass.recording:
         with model._lock:
-            loss = replay_step(model, criterion, input, target)
-        if loss is not None:
-            return loss
-    loss = criterion(model(input), target)
+            replayed = replay_step(model, criterion, input, target)
+        if replayed is not None:
+            return replayed
+    loss: Tensor = criterion(model(input), target)
     model.backward(criterion.backward(), needs_input_grad=False)
     return loss
 

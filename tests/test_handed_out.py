@@ -118,7 +118,7 @@ def test_a_loss_is_new_and_right_however_it_is_made(function):
         with recorder:
             result = function(x)
         calls, number = recorder.calls, len(recorder.calls)
-        make = captured._anew(result, calls, [], [])
+        make = captured._anew(result, calls, [], set())
         assert number - len(calls) == (function is sole)
         handed = []
         for value in (2.0, 5.0):

@@ -88,7 +88,7 @@ def replay_step(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Te
 
 def _find(modules: tuple[Any, ...], inputs: tuple[Any, ...]) -> "_Captured | None":
     """Return what was captured, or can be, for such inputs and for modules in their state."""
-    if not (_state.enabled and inputs and all([module._capturable for module in modules])):
+    if not (_state.enabled and inputs and all(module._capturable for module in modules)):
         return None
     kind: list[Any] = [modules[1:]]
     for value in inputs:
@@ -282,7 +282,7 @@ class _Captured:
             grads = self._grads()
             signature = _signature(forward)
             forward = merge(forward, recorder.given, [output, *(grad for _, grad in grads)])
-            step = _calls(copies, undo, forward, grads, output, [])
+            step = _calls(copies, undo, forward, grads, output, [], set())
             return _Passes(step, None, None, [], signature)
         grad_outputs = [torch.ones_like(tensor) for tensor in outputs]
         recorder.give(grad_outputs)
@@ -297,13 +297,14 @@ class _Captured:
         written = frozenset().union(*(call.writes for call in backward))
         if not written.issuperset(place(grad) for _, grad in grads) or recorder.undo is not undo:
             raise NotRepeatableError
+        kept = {place(grad) for _, grad in grads}  # before they move
         backward = merge(backward, recorder.given, others)
         touched = frozenset().union(*(call.touches for call in backward))
-        needed = _needed(backward, [grad for _, grad in grads])
+        needed = _needed(backward, kept)
         return _Passes(
-            _calls(copies, undo, forward, [], output, backward),
-            _calls(grad_outputs, [], backward, grads, grad_inputs, []),
-            _calls(grad_outputs, [], needed, grads, None, []),
+            _calls(copies, undo, forward, [], output, backward, set()),
+            _calls(grad_outputs, [], backward, grads, grad_inputs, [], kept),
+            _calls(grad_outputs, [], needed, grads, None, [], kept),
             [p.data for p in self._parameters if place(p.data) in touched],
             signature,
         )
@@ -319,19 +320,20 @@ def _calls(
     grads: list[tuple[Any, Tensor]],
     result: Any,
     later: list[Call],
+    kept: set[int],
 ) -> _Calls:
-    make = _anew(result, calls, later, [grad for _, grad in grads])  # takes out a call
+    make = _anew(result, calls, later, kept)  # takes out a call
     return _Calls(inputs, undo, [call.again for call in calls], grads, make, torch.inference_mode())
 
 
-def _anew(result: Any, calls: list[Call], later: list[Call], kept: list[Tensor]) -> Any:
+def _anew(result: Any, calls: list[Call], later: list[Call], kept: set[int]) -> Any:
     """Return what makes ``result`` anew: its call, taken out of ``calls``, or else a copy.
 
     Args:
         result: a tensor, or a tuple in which there may be other values.
         calls: the calls that made it.
         later: calls that follow them.
-        kept: tensors that are needed where they are.
+        kept: places of tensors that are needed where they are.
     """
     if isinstance(result, tuple):
         return lambda: tuple([t.clone() if isinstance(t, Tensor) else t for t in result])
@@ -340,16 +342,16 @@ def _anew(result: Any, calls: list[Call], later: list[Call], kept: list[Tensor])
     for number, call in enumerate(calls):
         in_place = any(value is call.result for value in call.args)
         others = [*calls[number + 1 :], *later]
-        if call.result is result and not in_place and call.may_pass(others):
-            if call.writes.isdisjoint(map(place, kept)):
-                del calls[number]
-                return partial(call.function, *call.args, **call.keywords)
+        may_move = not in_place and call.writes.isdisjoint(kept) and call.may_pass(others)
+        if call.result is result and may_move:
+            del calls[number]
+            return partial(call.function, *call.args, **call.keywords)
     return result.clone
 
 
-def _needed(calls: list[Call], results: list[Tensor]) -> list[Call]:
-    """Return the calls that ``results`` depend on."""
-    places, needed = set(map(place, results)), []
+def _needed(calls: list[Call], results: set[int]) -> list[Call]:
+    """Return the calls that what lies at the places ``results`` depends on."""
+    places, needed = {*results}, []
     for call in reversed(calls):
         if not call.writes.isdisjoint(places):
             places |= call.touches
