@@ -26,8 +26,9 @@ from bench.cli.files import (
     write_files,
 )
 from bench.timing.dispatched_calls import record_calls, record_operations
-from bench.timing.interleave import in_fresh_process, interleave
+from bench.timing.interleave import in_fresh_process
 from minifw.data import batches
+from minifw.testing.timing.rounds import interleave
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES
 from reference.run import prepare

@@ -28,8 +28,9 @@ from bench.cli.files import (
     write_files,
 )
 from bench.cli.provenance import provenance
-from bench.timing.interleave import format_ratio, format_times, threads
+from bench.timing.interleave import format_ratio, format_times
 from bench.timing.scaling import DISK, MEASURED, matrix_product_peak, measure
+from minifw.testing.timing.rounds import threads
 
 __all__ = ["main"]
 

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,11 +67,13 @@ def distributions(paths: list[Path]) -> set[str]:
 
 
 FRAMEWORK = [path for path in files("minifw") if "testing" not in path.parts]
-PARTS = {
+TIMING = files("minifw/testing/timing")
+PARTS: dict[str, Any] = {
     # For a progress bar and for to_frame(), asked for when they are used.
     "minifw": (FRAMEWORK, {"pandas", "rich"}, ()),
     # pytest finds the plugin; whoever runs it has it.
-    "testing": (files("minifw/testing"), {"pytest"}, ("testing",)),
+    "testing": (set(files("minifw/testing")) - set(TIMING), {"pytest"}, ("testing",)),
+    "timing": (TIMING, set(), ("timing",)),
     "bench": (files("bench", "reference"), set(), ("bench", "dask", "peers")),
     "docs": (files("docs"), set(), ("docs",)),
     "test": (files("tests"), {"jax", "tinygrad"}, ("test",)),

@@ -464,3 +464,47 @@ def test_the_fuzzer_shrinks_to_an_example_that_fails_again() -> None:
     assert fuzzed.example.sizes == {2: 4}
     again = check(Comparison("", OnlySmall, torch.nn.Tanh, (Input((2, 2)),)), fuzzed.example)
     assert Status.FAILED in {verdict.status for verdict in again}
+
+
+# What the subject refuses.
+
+
+class TwoDimensional(torch.nn.Module):
+    """A layer for matrices that are not empty, and says so."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() != 2 or not input.numel():
+            raise ValueError(f"expected a matrix that is not empty, got {list(input.shape)}")
+        return input * 2
+
+
+class OtherRanksWrong(torch.nn.Module):
+    """The same, but it gives something else for what is no matrix."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input * 2 if input.dim() == 2 else input
+
+
+def double(input: Tensor) -> Tensor:
+    return input * 2
+
+
+def test_shapes_that_were_not_given_may_be_refused_and_that_is_said():
+    report = verify(TwoDimensional, double, ["4,3"], dtypes=["float64"])
+    states = {clause.name: clause for clause in report.clauses}
+    assert report.status == Status.PASSED
+    assert {states["ranks"].state, states["empty"].state} == {"refused"}
+    assert "expected a matrix that is not empty, got [3]" in states["ranks"].reason
+    assert "refused: ranks, empty" in report.headline
+
+
+def test_a_refusal_decides_where_it_is_required():
+    report = verify(TwoDimensional, double, ["4,3"], require=["ranks"], dtypes=["float64"])
+    assert report.status == Status.ERROR
+    assert report.failures[0].clause == "ranks"
+
+
+def test_another_result_is_no_refusal():
+    report = verify(OtherRanksWrong, double, ["4,3"], dtypes=["float64"], max_examples=0)
+    assert report.status == Status.FAILED
+    assert report.failures[0].clause == "ranks"

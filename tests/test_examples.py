@@ -74,5 +74,5 @@ def test_the_wrong_one_fails(kind: str) -> None:
 
 def test_every_example_is_in_the_table() -> None:
     files = {path.name for path in EXAMPLES.glob("*.py")} - {"__init__.py"}
-    files -= {"optimizer.py", "training_run.py"}  # which have tests of their own
+    files -= {"costs.py", "optimizer.py", "training_run.py"}  # which have tests of their own
     assert files == {str(kind[0]).partition(":")[0] for kind in KINDS.values()}

@@ -14,21 +14,21 @@ import torch
 from bench.faults import FAULTS
 from bench.runs.sweep import Settings
 from bench.timing import recipes as speed
-from bench.timing.interleave import (
-    COMPARED,
-    compare_sides,
-    interleave,
-    median_interval,
-    repeat_name,
-    threads,
-)
-from bench.timing.memory import peak_memory
+from bench.timing.interleave import COMPARED, SIDES
 from bench.timing.recipes import (
     TIMED_PARTS,
     format_speed,
     step_memory,
     summarize_speed,
     time_recipe,
+)
+from minifw.testing.timing.memory import peak_memory
+from minifw.testing.timing.rounds import (
+    compare_sides,
+    interleave,
+    median_interval,
+    repeat_name,
+    threads,
 )
 from reference.frameworks import FRAMEWORKS, MINIFW, PYTORCH
 from reference.recipes import RECIPES
@@ -83,32 +83,32 @@ def test_the_interval_holds_the_median_as_often_as_it_says():
 
 
 def test_a_difference_is_claimed_where_there_is_one():
-    assert compare_sides(drawn(0, factor=1.5))["claim"] == "minifw faster"
-    assert compare_sides(drawn(0, factor=1 / 1.5))["claim"] == "PyTorch faster"
+    assert compare_sides(drawn(0, factor=1.5), SIDES)["claim"] == "minifw faster"
+    assert compare_sides(drawn(0, factor=1 / 1.5), SIDES)["claim"] == "PyTorch faster"
 
 
 def test_a_difference_of_a_side_from_itself_is_claimed_at_most_twice_in_fifty():
-    claims = [compare_sides(drawn(seed, factor=1.0))["claim"] for seed in range(50)]
+    claims = [compare_sides(drawn(seed, factor=1.0), SIDES)["claim"] for seed in range(50)]
     assert sum(claim != "no difference shown" for claim in claims) <= 2
 
 
 def test_a_difference_within_the_noise_floor_is_not_claimed():
     rounds = drawn(0, factor=1.2, noise=0.01)
-    assert compare_sides(rounds)["claim"] == "minifw faster"
-    noisy = compare_sides(rounds.assign(**{repeat_name("pytorch"): 1.5 * rounds["pytorch"]}))
+    assert compare_sides(rounds, SIDES)["claim"] == "minifw faster"
+    noisy = compare_sides(rounds.assign(**{repeat_name("pytorch"): 1.5 * rounds["pytorch"]}), SIDES)
     assert noisy["ratio_low"] > 1
     assert (noisy["noise"], noisy["claim"]) == (pytest.approx(1.5), "no difference shown")
 
 
 def test_too_few_rounds_claim_nothing():
     rounds = drawn(0, factor=2.0, noise=0.01)
-    assert compare_sides(rounds[:6])["claim"] == "minifw faster"
-    assert compare_sides(rounds[:5])["claim"] == "no difference shown"
+    assert compare_sides(rounds[:6], SIDES)["claim"] == "minifw faster"
+    assert compare_sides(rounds[:5], SIDES)["claim"] == "no difference shown"
 
 
 def test_the_comparison_is_of_medians_and_of_ratios_within_a_round():
     rounds = drawn(0, factor=2.0)
-    row = compare_sides(rounds)
+    row = compare_sides(rounds, SIDES)
     assert list(row) == COMPARED
     assert row["rounds"] == ROUNDS
     assert row["minifw"] == rounds["minifw"].median()
@@ -199,7 +199,7 @@ def test_peak_memory_is_what_is_held_at_once():
         del one
         return torch.zeros(1000) + other[:0].sum()
 
-    assert 3 * 4000 <= peak_memory(hold_two_of_three) < 4 * 4000
+    assert 3 * 4000 <= peak_memory(hold_two_of_three)[0] < 4 * 4000
 
 
 def test_peak_memory_leaves_the_standard_error_stream_alone(capfd):

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.timing.interleave import median_interval
 from bench.timing.peers import BASELINE, REPEAT
+from minifw.testing.timing.rounds import median_interval
 
 __all__ = [
     "IMPORT",

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.timing.interleave import interleave, repeat_name
-from bench.timing.memory import peak_memory
+from minifw.testing.timing.memory import peak_memory
+from minifw.testing.timing.rounds import interleave, repeat_name
 from reference.jobs import Job
 from reference.peers import PEERS, Array, Trainer
 from reference.stacked_peers import STACKED_PEERS
@@ -138,7 +138,7 @@ def peer_memory(setting: Setting, name: str) -> int:
         for _ in range(3):
             trainer.epoch()
 
-    return peak_memory(first_epochs)
+    return peak_memory(first_epochs)[0]
 
 
 def import_seconds() -> float:

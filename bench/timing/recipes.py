@@ -16,18 +16,11 @@ import torch
 
 from bench.equivalence.lockstep import lockstep
 from bench.runs.sweep import Settings
-from bench.timing.interleave import (
-    COMPARED,
-    compare_sides,
-    format_ratio,
-    format_times,
-    interleave,
-    threads,
-    with_repeats,
-)
-from bench.timing.memory import peak_memory
+from bench.timing.interleave import COMPARED, SIDES, format_ratio, format_times
 from minifw.data import batches
 from minifw.testing.case import seeded
+from minifw.testing.timing.memory import peak_memory
+from minifw.testing.timing.rounds import compare_sides, interleave, threads, with_repeats
 from minifw.testing.verdict import Status
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.recipes import Recipe
@@ -155,7 +148,7 @@ def step_memory(recipe: Recipe, settings: Settings) -> pd.DataFrame:
 
     with threads(settings.threads), seeded(0):
         sizes = [
-            (recipe.name, name, peak_memory(partial(train, _prepare(recipe, framework, settings))))
+            (recipe.name, name, *peak_memory(partial(train, _prepare(recipe, framework, settings))))
             for name, framework in FRAMEWORKS.items()
         ]
     return pd.DataFrame(sizes, columns=SIZED)
@@ -169,16 +162,19 @@ def summarize_speed(rows: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
         memory: from :func:`step_memory`.
 
     Returns:
-        Columns: recipe, part, those of :func:`bench.timing.interleave.compare_sides`, and in the
-        row of the step "minifw_bytes" and "pytorch_bytes". A recipe that is not timed has no
-        numbers; the claim says why.
+        Columns: recipe, part, those of
+        :func:`minifw.testing.timing.rounds.compare_sides`, and in the row of the step
+        "minifw_bytes" and "pytorch_bytes". A recipe that is not timed has no numbers; the claim
+        says why.
     """
     table = []
     for (recipe, part), group in rows.groupby(["recipe", "part"], sort=False):
         wrong = "".join(group["wrong"].dropna().unique())  # read from a file, "" is missing
         row: dict[str, Any] = {"recipe": recipe, "part": part, "claim": f"not timed: {wrong}"}
         if not wrong:
-            row |= compare_sides(group.pivot(index="round", columns="side", values="seconds"))
+            row |= compare_sides(
+                group.pivot(index="round", columns="side", values="seconds"), SIDES
+            )
             sizes = memory[(memory["recipe"] == recipe) & (part == "step")]
             row |= {f"{size.side}_bytes": size.bytes for size in sizes.itertuples()}
         table.append(row)

@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 from torch import Generator
 
-from bench.timing.interleave import COMPARED, compare_sides, interleave, with_repeats
-from bench.timing.memory import peak_memory
+from bench.timing.interleave import COMPARED, SIDES
+from minifw.testing.timing.memory import peak_memory
+from minifw.testing.timing.rounds import compare_sides, interleave, with_repeats
 from reference.frameworks import FRAMEWORKS, Framework
 from reference.jobs import Job
 
@@ -132,8 +133,8 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
 
     Returns:
         The network; "wrong"; and if that is "", the comparison of
-        :func:`bench.timing.interleave.compare_sides`, the peak "bytes" of tensors and "flop_s",
-        the FLOP per second, of each side.
+        :func:`minifw.testing.timing.rounds.compare_sides`, the peak "bytes" of tensors and
+        "flop_s", the FLOP per second, of each side.
     """
     row: dict[str, Any] = {
         **vars(network),
@@ -150,9 +151,9 @@ def measure(network: Network, rounds: int) -> dict[str, Any]:
     }
     counted = max(1, round(TRIAL_SECONDS / min(trial(counted=1) for trial in trials.values())))
     calls = {name: partial(trial, counted=counted) for name, trial in trials.items()}
-    row |= compare_sides(pd.DataFrame(interleave(with_repeats(calls), rounds)))
+    row |= compare_sides(pd.DataFrame(interleave(with_repeats(calls), rounds)), SIDES)
     for name, trial in trials.items():
-        row[f"{name}_bytes"] = peak_memory(partial(trial, counted=1))
+        row[f"{name}_bytes"] = peak_memory(partial(trial, counted=1))[0]
         row[f"{name}_flop_s"] = network.flops / row[name]
     return row
 

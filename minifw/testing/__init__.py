@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minifw.testing.report import Report
     from minifw.testing.schedules import verify_schedule
     from minifw.testing.subjects import Adapter, UsageError
+    from minifw.testing.timing.plan import TimingPlan
     from minifw.testing.verdict import Status, Verdict
     from minifw.testing.verification import verify
 
@@ -25,6 +26,7 @@ __all__ = [
     "Adapter",
     "Report",
     "Status",
+    "TimingPlan",
     "UsageError",
     "Verdict",
     "verify",
@@ -34,8 +36,9 @@ __all__ = [
 
 # Imported when first used, as in minifw itself: the pytest plugin lies beside them.
 _MODULES = {
-    "Adapter": "subjects", "Report": "report", "Status": "verdict", "UsageError": "subjects",
-    "Verdict": "verdict", "verify": "verification", "verify_optimizer": "optimizers",
+    "Adapter": "subjects", "Report": "report", "Status": "verdict", "TimingPlan": "timing.plan",
+    "UsageError": "subjects", "Verdict": "verdict", "verify": "verification",
+    "verify_optimizer": "optimizers",
     "verify_schedule": "schedules",
 }  # fmt: skip
 

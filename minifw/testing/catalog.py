@@ -10,6 +10,7 @@ from typing import Any
 
 from minifw.testing.comparison import Comparison
 from minifw.testing.example import DTYPES, Example
+from minifw.testing.subjects.make import entries
 
 __all__ = ["CHECKS", "Check", "catalog"]
 
@@ -32,7 +33,7 @@ SIZES = (
     7, 8, 9, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 130, 257, 1024, 1025,
 )  # fmt: skip
 LONG = 4096  # terms of a sum; one in half precision stops growing after 256 or 2,048
-LARGEST_INPUT = 2_000_000  # entries
+LARGEST = 2_000_000  # entries of inputs, parameters and outputs together
 
 
 def _symbols(comparison: Comparison | None) -> list[int]:
@@ -53,8 +54,13 @@ def _kinks(comparison: Comparison | None) -> tuple[float, ...]:
 
 
 def _fits(comparison: Comparison | None, example: Example) -> bool:
-    shapes = [example.shape(spec) for spec in comparison.inputs] if comparison else []
-    return sum(math.prod(shape) for shape in shapes) <= LARGEST_INPUT
+    """Whether inputs, parameters and outputs are small enough to be made dozens of times."""
+    if comparison is None:
+        return True
+    comparison = comparison.resized(example)
+    return sum(math.prod(spec.shape) for spec in comparison.inputs) <= LARGEST and (
+        entries(comparison) <= LARGEST
+    )
 
 
 def catalog(

@@ -31,10 +31,11 @@ from minifw.testing.clause import clause_of
 from minifw.testing.comparison import Comparison, Drawn, Move, draw, stay
 from minifw.testing.diagnosis import diagnose
 from minifw.testing.example import DTYPES, Example, copied
+from minifw.testing.isolation import LostProcess
 from minifw.testing.kinks import choose_as_reference
 from minifw.testing.passes import NOTHING, NotApplicable, Pass
 from minifw.testing.subjects import Subject
-from minifw.testing.verdict import LABEL, ROUGHEST, Status, Verdict, judge
+from minifw.testing.verdict import LABEL, REFUSES, ROUGHEST, Status, Verdict, judge
 
 __all__ = ["Expected", "check", "explain", "first_line", "repeat"]
 
@@ -212,6 +213,9 @@ def check(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too
+        lost = isinstance(error, LostProcess) or not isinstance(error, Exception)
+        if not lost and _refusal(comparison, example):
+            return [alone(Status.SKIPPED, f"{REFUSES}: {first_line(error)}")]
         return [alone(Status.ERROR, first_line(error))]
     side_effects = [
         alone(Status.FAILED, effect, "side-effects")
@@ -282,6 +286,14 @@ def check(
         verdicts = [_constant(verdict, expected.exact, others) for verdict in verdicts]
     found = [replace(verdict, check=name, clause=clause, example=example) for verdict in verdicts]
     return found + side_effects
+
+
+def _refusal(comparison: Comparison, example: Example) -> bool:
+    """Whether an error says no more than that the subject does not take such shapes."""
+    empty = 0 in (example.batch, *example.sizes.values())
+    other_rank = example.scalar or example.rank != 0
+    tried = {clause for clause, applies in (("empty", empty), ("ranks", other_rank)) if applies}
+    return bool(tried & comparison.may_refuse)
 
 
 def repeat(comparison: Comparison, example: Example) -> Verdict:

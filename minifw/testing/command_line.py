@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from minifw.testing import Report
     from minifw.testing.comparison import Comparison
     from minifw.testing.example import Example
+    from minifw.testing.timing.plan import TimingPlan
 
 __all__ = [
     "OutputFolderError",
@@ -51,6 +52,8 @@ examples:
   minifw verify my_optimizers.py:MyAdam torch.optim.Adam --init 'lr=0.01'
   minifw verify my_layers.py:MyLinear torch.nn.Linear --init '3, 5' --input 4,3 \\
       --dtype float32 --json
+  minifw verify my_layers.py:MyNorm torch.nn.LayerNorm --init 256 --input 16,256 \
+      --time --sweep 'batch=1,16,256,4096' --fail-below 1.0
 
 inputs:
   4,3  or  4,3:float       normally distributed numbers of this shape
@@ -219,6 +222,18 @@ def _parser(prog: str) -> tuple[Parser, Parser]:
         help="fuzzed examples (default: 100; quick: 0)")  # fmt: skip
     add("--seed", type=at_least(0), default=0, metavar="N", help="of the fuzzer (default: 0)")
     add("--quick", action="store_true", help="two dtypes, a third of the checks, no fuzzing")
+    add("--time", action="store_true",
+        help="time it beside the reference if it passes (needs minifw[timing])")  # fmt: skip
+    add("--time-input", action="append", default=[], metavar="SHAPE",
+        help="time it at this shape too; once for each input")  # fmt: skip
+    add("--sweep", default="", metavar="SIZES",
+        help="time it at these sizes too, as 'batch=1,16,256,4096'")  # fmt: skip
+    add("--beside", choices=("compile",),
+        help="time the reference after torch.compile as well")  # fmt: skip
+    add("--threads", type=at_least(1), default=1, metavar="N",
+        help="of torch, while it is timed (default: 1)")  # fmt: skip
+    add("--fail-below", type=positive, metavar="X",
+        help="exit with 3 if a step is surely slower than X times the reference's")  # fmt: skip
     add("--example", metavar="JSON", help="this one example alone, as a failure prints it")
     add("--skip", "--without", nargs="+", action="extend", type=words, default=[],
         metavar="CHECK", help="checks or clauses to leave out; --list shows them")  # fmt: skip
@@ -230,7 +245,7 @@ def _parser(prog: str) -> tuple[Parser, Parser]:
     add("--markdown", action="store_true", help="print tables as Markdown")
     add("-v", "--verbose", action="store_true", help="all columns of the tensors")
     add("--output-dir", type=Path, metavar="DIR",
-        help="write verification.csv, .json and .md there")  # fmt: skip
+        help="write verification.csv, .json and .md there, and timing.csv and .png")  # fmt: skip
     return parser, verify
 
 
@@ -260,6 +275,19 @@ def _command(arguments: argparse.Namespace) -> str:
     line += ["--contract", arguments.contract] if arguments.contract else []
     line += ["--in-place"] if arguments.in_place else []
     return shlex.join(line)
+
+
+def _plan(arguments: argparse.Namespace) -> "TimingPlan | None":
+    from minifw.testing.timing.plan import TimingPlan
+
+    if not arguments.time:
+        return None
+    return TimingPlan(
+        inputs=arguments.time_input,
+        sweep=arguments.sweep,
+        compiled=arguments.beside is not None,
+        threads=arguments.threads,
+    )
 
 
 def _verify_optimizer(arguments: argparse.Namespace) -> "Report":
@@ -297,7 +325,7 @@ def _verify(arguments: argparse.Namespace) -> "Report":
         from minifw.testing import UsageError
         from minifw.testing.from_text import comparison_from_text, load
         from minifw.testing.remote import Elsewhere, isolated
-        from minifw.testing.verification import lost_report
+        from minifw.testing.verification import lost_report, timed
 
         try:
             device(arguments.device)
@@ -316,12 +344,15 @@ def _verify(arguments: argparse.Namespace) -> "Report":
         )
         comparison = dataclasses.replace(comparison, in_place=arguments.in_place)
         _check_memory(comparison)
+        plan = _plan(arguments)
+        if plan:
+            plan.sizes(comparison)  # which says what is wrong with them
         if runner is None:
-            return _report(comparison, arguments)
+            return timed(_report(comparison, arguments), comparison, plan)
         texts = [arguments.reference, *(text for text in arguments.input if ".py:" in text)]
         try:
             comparison = isolated(comparison, runner, texts)
-            report = _report(comparison, arguments)
+            report = timed(_report(comparison, arguments), comparison, plan, runner)
         except SubjectError as error:
             return lost_report(comparison, error, _command(arguments))
         if arguments.subject.rpartition(":")[0] == arguments.reference.rpartition(":")[0] != "":
@@ -389,8 +420,16 @@ def _require(parser: Parser, arguments: argparse.Namespace) -> None:
     missing = [name for name in ("rich", "hypothesis") if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f"{' and '.join(missing)} is missing: pip install 'minifw[testing]'")
+    timing = ("time_input", "sweep", "beside", "fail_below")
+    given = [f"--{name.replace('_', '-')}" for name in timing if getattr(arguments, name)]
+    if given and not arguments.time:
+        parser.error(f"{given[0]} says what to time: give --time too")
+    if arguments.time and importlib.util.find_spec("seaborn") is None:
+        parser.error("pandas, scipy and seaborn are needed: pip install 'minifw[timing]'")
     if not arguments.subject or not arguments.reference:
         parser.error("expected a subject and a reference, such as my.py:Layer torch.nn.Linear")
+    if arguments.time and arguments.reference and OPTIMIZERS.search(arguments.reference):
+        parser.error("--time is for layers, losses and functions, not for optimizers")
     if not arguments.input and not OPTIMIZERS.search(arguments.reference):
         parser.error("expected an --input, such as 4,3, for each input")
 
@@ -417,8 +456,16 @@ def _write(folder: Path, report: "Report") -> None:
         "verification.json": json.dumps(report.as_dict(), indent=2) + "\n",
         "verification.md": "\n".join(_lines(report, verbose=True, markdown=True)) + "\n",
     }
+    if report.timing:
+        contents["timing.csv"] = csv_text(report.timing.rows())
     for name, text in contents.items():
         _write_whole(folder / name, text)
+    if report.timing:
+        from minifw.testing.timing.picture import draw_speed_up
+
+        draw_speed_up(
+            report.timing, f"{report.name} against {report.reference}", folder / "timing.png"
+        )
 
 
 def _write_whole(path: Path, text: str) -> None:
@@ -478,4 +525,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "minifw") -> int:
         _write_whole(arguments.csv, csv_text(report.rows()))
     if arguments.output_dir:
         _write(arguments.output_dir, report)
-    return 0 if report.status == "PASSED" else 1
+    if report.status != "PASSED":
+        return 1
+    slow = report.timing.slower_than(arguments.fail_below or 0) if report.timing else []
+    for line in slow:
+        print(f"slower than {arguments.fail_below:g}: {line}", file=sys.stderr)
+    return 3 if slow else 0

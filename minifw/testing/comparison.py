@@ -52,6 +52,8 @@ class Comparison:
         in_place: whether the subject may modify its inputs and cotangents.
         one_sided: whether, where the derivative jumps, any number between the derivatives of both
             sides is right.
+        may_refuse: clauses in which an error that the subject raises is a refusal, and reported:
+            other ranks, and sizes of 0.
         base: the dtype in which the derivative is judged.
         isolated: makes the subject in a process of its own, where it has one; see
             :mod:`minifw.testing.remote`.
@@ -72,6 +74,7 @@ class Comparison:
     strict: bool = True
     in_place: bool = False
     one_sided: bool = False
+    may_refuse: frozenset[str] = frozenset()
     base: str = "float64"
     isolated: "Callable[[Drawn, torch.dtype], Subject] | None" = None
     known: "dict[str, Expected] | None" = None

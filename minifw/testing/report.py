@@ -6,15 +6,19 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minifw.testing.clause import CLAUSES, Clause
 from minifw.testing.cross_check import Testimony
-from minifw.testing.verdict import LABEL, Status, Verdict, failures, nearer, overall
+from minifw.testing.verdict import LABEL, REFUSES, Status, Verdict, failures, nearer, overall
+
+if TYPE_CHECKING:
+    from minifw.testing.timing.measure import Timing
 
 __all__ = ["ClauseResult", "Report"]
 
 KEPT, BROKEN = "kept", "broken"
+REFUSED = "refused"
 NOT_APPLICABLE, NOT_TRIED = "not applicable", "not tried"
 
 
@@ -24,7 +28,7 @@ class ClauseResult:
 
     Attributes:
         name: of the clause.
-        state: "kept", "broken", "not applicable" or "not tried".
+        state: "kept", "broken", "refused", "not applicable" or "not tried".
         decides: whether the verdict depends on it.
         reason: where it is broken, or why it was not tried.
         verdict: the simplest one that broke it.
@@ -56,6 +60,7 @@ class Report:
         diagnosis: what kind of mistake the simplest failing check looks like.
         examples: how many examples were tried.
         command: the command line that the comparison is verified by.
+        timing: what it costs, where that was asked for and the verdict is PASSED.
         table: the clauses there are; the first is the question that the headline answers.
     """
 
@@ -73,6 +78,7 @@ class Report:
     diagnosis: str = ""
     examples: int = 0
     command: str = field(default="", repr=False)
+    timing: "Timing | None" = None
     table: Mapping[str, Clause] = field(default_factory=lambda: CLAUSES, repr=False)
 
     @property
@@ -111,6 +117,9 @@ class Report:
         wrong = failures(verdicts)
         if wrong:
             return ClauseResult(name, BROKEN, decides, str(wrong[0]), wrong[0])
+        refusals = [v.reason for v in verdicts if v.reason.startswith(REFUSES)]
+        if refusals:
+            return ClauseResult(name, REFUSED, decides, refusals[0])
         if any(v.status in (Status.PASSED, Status.MISTRUSTED) for v in verdicts):
             return ClauseResult(name, KEPT, decides)
         if any(v.tensor for v in verdicts):  # such as an empty one, of the right shape
@@ -216,7 +225,9 @@ class Report:
             return f"checks that could not have failed ({tried})"
         if self.status != Status.PASSED:
             return f"the estimates of a gradient disagree ({tried})"
+        refused = [clause.name for clause in self.clauses if clause.state == REFUSED]
         beside = f"; not kept: {', '.join(others)}" if others else ""
+        beside += f"; refused: {', '.join(refused)}" if refused else ""
         return f"the {question} is right{beside} ({tried})"
 
     def lines(self) -> Iterable[str]:
@@ -275,6 +286,7 @@ class Report:
             "tensors": [_plain(row) for row in self.rows()],
             "cross_check": [_plain(testimony.as_dict()) for testimony in self.testimonies],
             "gradcheck": self.gradcheck,
+            "timing": self.timing and [_plain(row) for row in self.timing.rows()],
             "failures": [
                 _plain(
                     {

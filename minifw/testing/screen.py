@@ -18,6 +18,8 @@ __all__ = ["csv_text", "sections"]
 WIDTH = 80
 TENSOR_COLUMNS = ("tensor", "dtype", "status", "error", "allowed")
 
+TIMING_COLUMNS = ("size", "part", "subject", "reference", "speed-up", "claim", "memory")
+
 Row = Mapping[str, Any]
 
 
@@ -123,11 +125,39 @@ def sections(report: "Report", *, verbose: bool, markdown: bool) -> Iterator[tup
             tensors, tuple(tensors[0]) if verbose and tensors else TENSOR_COLUMNS, verbose
         ),
         "disagreeing estimates": list(_bullets(_objections(report))),
+        "timing": table(_timing_rows(report), TIMING_COLUMNS)
+        + list(_bullets([report.timing.conditions] if report.timing else [])),
         "to reproduce": [f"  {report.command} --example '{example}'" for example in others],
         "not verified": list(_bullets(report.not_verified)),
         "notes": list(_bullets(report.notes)),
     }
     yield from ((title, lines) for title, lines in everything.items() if lines)
+
+
+def _duration(seconds: float) -> str:
+    unit, size = ("ms", 1e-3) if seconds >= 1e-3 else ("µs", 1e-6)
+    return f"{seconds / size:.3g} {unit}"
+
+
+def _timing_rows(report: "Report") -> list[dict[str, str]]:
+    """Medians, the speed-up with its 95 % interval, and the memory as a multiple."""
+    return [
+        {
+            "size": row["size"],
+            "part": row["part"],
+            "subject": _duration(row["subject"]),
+            "reference": _duration(row["reference"])
+            + ("" if row["beside"] == "eager" else f" {row['beside']}"),
+            "speed-up": f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
+            "claim": {"subject faster": "faster", "reference faster": "slower"}.get(
+                row["claim"], "-"
+            ),
+            "memory": f"{row['subject_bytes'] / row['reference_bytes']:.2f}x"
+            if row["reference_bytes"]
+            else "",
+        }
+        for row in (report.timing.rows() if report.timing else [])
+    ]
 
 
 def _simplest(report: "Report") -> Iterator[str]:

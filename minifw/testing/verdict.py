@@ -15,6 +15,7 @@ from minifw.testing.example import Example
 __all__ = [
     "LABEL",
     "POWER_AT",
+    "REFUSES",
     "ROUGHEST",
     "Status",
     "Verdict",
@@ -51,6 +52,10 @@ EPS64 = 2.0**-52
 LABEL = re.compile(
     r"^((?:\d+|first|second|inner|outer|dropped|again|(?:frozen|alone|without)-[^.]*)[.])?(.+)$"
 )
+
+
+# How the reason begins where a subject does not take what the reference takes, and says so.
+REFUSES = "it refuses"
 
 
 class Status(StrEnum):

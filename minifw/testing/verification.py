@@ -21,6 +21,7 @@ from minifw.testing.isolation import Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
 from minifw.testing.report import Report
 from minifw.testing.subjects import UsageError, supported_dtypes
+from minifw.testing.timing.plan import TimingPlan
 from minifw.testing.verdict import Status, Verdict, failures
 
 __all__ = ["CHECK_NAMES", "lost_report", "verify", "verify_comparison"]
@@ -58,6 +59,7 @@ def verify(
     timeout: float = 60.0,
     memory_limit: float | None = None,
     cotangents: Sequence[Tensor] | None = None,
+    time: bool | TimingPlan = False,
 ) -> Report:
     """Is a hand-written backward pass equal to PyTorch's?
 
@@ -96,6 +98,9 @@ def verify(
         memory_limit: GiB that it may allocate. Default: three quarters of the machine's.
         cotangents: gradients of the outputs for the plain checks alone, and nothing else is then
             done. Default: drawn at random, as they should be.
+        time: whether to time it beside the reference if the verdict is PASSED, or a
+            :class:`~minifw.testing.timing.plan.TimingPlan` that says at which sizes; it needs the
+            extra ``minifw[timing]``. The result is ``report.timing``.
 
     Returns:
         The report; its ``status`` is PASSED, FAILED, MISTRUSTED, SKIPPED or ERROR.
@@ -147,12 +152,15 @@ def verify(
         "seed": seed,
         "cotangents": cotangents,
     }
+    plan = TimingPlan() if time is True else time or None
+    if plan:
+        plan.sizes(comparison)  # which says what is wrong with them
     if not isolate:
-        return verify_comparison(comparison, **settings)
+        return timed(verify_comparison(comparison, **settings), comparison, plan)
     with Runner(timeout, memory_limit) as runner:
         try:
             comparison = isolated(comparison, runner)
-            return verify_comparison(comparison, **settings)
+            return timed(verify_comparison(comparison, **settings), comparison, plan, runner)
         except SubjectError as error:
             return lost_report(comparison, error)
 
@@ -187,7 +195,13 @@ def verify_comparison(
     contract, deciding_clauses, tried, facts = _settle(
         comparison, contract, require, allow, clauses, skip
     )
-    comparison = replace(comparison, strict=contract != "formula", one_sided=contract != "minifw")
+    ours = contract == "minifw"
+    comparison = replace(
+        comparison,
+        strict=contract != "formula",
+        one_sided=not ours,
+        may_refuse=frozenset() if ours else frozenset({"ranks", "empty"} - {*require}),
+    )
     usable, notes, verdicts = _usable(comparison, dtypes, contract)
     comparison = replace(comparison, base=usable[0])
     report = Report(
@@ -263,6 +277,23 @@ def verify_comparison(
     report = replace(report, verdicts=tuple(verdicts), examples=examples, untried=untried)
     tensors = [verdict for verdict in report.failures if verdict.where]
     return replace(report, diagnosis=explain(comparison, tensors[0]) if tensors else "")
+
+
+def timed(
+    report: Report, comparison: Comparison, plan: TimingPlan | None, runner: Runner | None = None
+) -> Report:
+    """The report, with what the subject costs if that is asked for and the verdict is PASSED."""
+    if plan is None or report.status != Status.PASSED:
+        return report
+    # Not before it is asked for: it needs pandas, scipy and seaborn.
+    from minifw.testing.timing.measure import time_comparison
+
+    comparison = replace(
+        comparison, strict=report.contract != "formula", one_sided=report.contract != "minifw"
+    )
+    dtype = "float32" if "float32" in report.dtypes else report.dtypes[0]
+    timing = time_comparison(comparison, plan, dtype, **({"call": runner.call} if runner else {}))
+    return replace(report, timing=timing, verdicts=report.verdicts + timing.wrong)
 
 
 def lost_report(comparison: Comparison, error: SubjectError, command: str = "") -> Report:

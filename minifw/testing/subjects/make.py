@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,7 +38,15 @@ from minifw.testing.subjects.subject import Subject, UsageError
 if TYPE_CHECKING:
     from minifw.testing.comparison import Comparison
 
-__all__ = ["make_reference", "make_subject", "partner", "recognized", "supported_dtypes", "wrap"]
+__all__ = [
+    "entries",
+    "make_reference",
+    "make_subject",
+    "partner",
+    "recognized",
+    "supported_dtypes",
+    "wrap",
+]
 
 
 def make_reference(
@@ -75,6 +85,24 @@ def make_reference(
     subject.factor = found.get("convention")
     subject.silent = comparison.without_gradient
     return subject
+
+
+def entries(comparison: Comparison) -> int:
+    """How many numbers the reference's parameters and outputs hold, without making them.
+
+    A size may stand in several places: channels and a kernel that are both 1,025 do not fit into
+    any memory. What cannot be found out counts as nothing.
+    """
+    count = 0
+    with contextlib.suppress(Exception), torch.device("meta"):
+        reference = make_reference(replace(comparison, device="meta"), True, torch.float32)
+        count += sum(tensor.numel() for tensor in reference.slots().values())
+        inputs = (
+            torch.empty(spec.shape, dtype=torch.long if spec.domain == "index" else None)
+            for spec in comparison.inputs
+        )
+        count += sum(output.numel() for output in reference.forward_only(*inputs))
+    return count
 
 
 def _made(comparison: Comparison, what: str, dtype: torch.dtype) -> Any:

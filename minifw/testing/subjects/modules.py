@@ -1,5 +1,6 @@
 """Modules of both frameworks, and functions that autograd goes through."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import minifw
 from minifw.nn.rule import as_tuple
 from minifw.testing.subjects.arrays import flat
 from minifw.testing.subjects.environment import restored
-from minifw.testing.subjects.subject import NotApplicable, Subject
+from minifw.testing.subjects.subject import NotApplicable, Step, Subject
 
 __all__ = ["Function", "MinifwModule", "Module", "TorchModule", "Traced"]
 
@@ -45,6 +46,10 @@ class MinifwModule(Module):
 
     def backward(self, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         return as_tuple(self.made.backward(*grad_outputs))
+
+    def step(self, inputs: Sequence[Any]) -> Step:
+        self.made.zero_grad()
+        return Step(functools.partial(self.forward, *inputs), self.backward)
 
     def forward_only(self, *inputs: Any) -> tuple[Tensor, ...]:
         with minifw.no_grad():
@@ -168,6 +173,23 @@ class Traced(Subject):
                     [grad_outputs[place] for place in reached],
                 )
         return tuple(value.grad if isinstance(value, Tensor) else None for value in leaves)
+
+    def step(self, inputs: Sequence[Any]) -> Step:
+        for value in self.trained().values():
+            value.grad = None
+        leaves = self._leaves(inputs)
+        reached: list[Tensor] = []
+
+        def forward() -> tuple[Tensor, ...]:
+            outputs = self._called(leaves)
+            reached[:] = [output for output in outputs if output.requires_grad]
+            return outputs
+
+        def backward(*cotangents: Tensor) -> list[Tensor | None]:
+            torch.autograd.backward(reached, cotangents[: len(reached)])
+            return [value.grad if isinstance(value, Tensor) else None for value in leaves]
+
+        return Step(forward, backward)
 
     def forward_only(self, *inputs: Any) -> tuple[Tensor, ...]:
         with restored(), torch.no_grad():

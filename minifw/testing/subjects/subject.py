@@ -1,14 +1,15 @@
 """Subjects: whatever has a backward pass, behind one surface."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from minifw.testing.subjects.fit import Fit
 
-__all__ = ["Adapter", "NotApplicable", "Subject", "UsageError"]
+__all__ = ["Adapter", "NotApplicable", "Step", "Subject", "UsageError"]
 
 
 class UsageError(ValueError):
@@ -58,6 +59,13 @@ class Adapter(Protocol):
 
     def gradients(self) -> Mapping[str, Tensor | None]:
         """Return their gradients by name."""
+
+
+class Step(NamedTuple):
+    """A forward and a backward pass, without what the harness does besides."""
+
+    forward: Callable[[], tuple[Tensor, ...]]
+    backward: Callable[..., Sequence[Tensor | None]]
 
 
 class Subject:
@@ -110,6 +118,11 @@ class Subject:
     def forward_only(self, *inputs: Any) -> tuple[Tensor, ...]:
         """Return the outputs, and keep nothing where that is possible."""
         return self.forward(*inputs)
+
+    def step(self, inputs: Sequence[Any]) -> Step:
+        """A forward and a backward pass on ``inputs``, to be timed, with gradients dropped."""
+        self.zero_gradients()
+        return Step(functools.partial(self.forward, *inputs), self.backward)
 
     def slots(self) -> Mapping[str, Tensor]:
         """Its own parameters, under its own names, as they are now."""
