@@ -15,7 +15,6 @@ from minifw.callbacks import ProgressBar
 from minifw.data import Data, split
 from minifw.layout import layout_of
 from minifw.metrics import Metric
-from minifw.nn.module import Module
 from minifw.nn.tape import forward_pass, no_grad
 from minifw.plans.captured import replay_step
 from minifw.protocols import Criterion, Model, Optimizer, Scheduler
@@ -63,7 +62,8 @@ def train_step(
 
 def differentiate(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Tensor:
     """Return the loss of a batch, and add to the gradients of the model's parameters."""
-    if isinstance(model, Module) and isinstance(criterion, Module) and forward_pass.recording:
+    may_replay = getattr(model, "_capturable", False) and getattr(criterion, "_capturable", False)
+    if may_replay and forward_pass.recording:
         with model._lock:
             replayed = replay_step(model, criterion, input, target)
         if replayed is not None:

@@ -63,7 +63,7 @@ def test_gradients_that_an_optimizer_keeps_stay():
         batch = torch.rand(5, 3, generator=data), torch.rand(5, 2, generator=data)
         minifw.train_step(model, criterion, optimizer, *batch)
         grads += [parameter.grad.clone() for parameter in model.parameters()]
-    assert model._captured[0]._passes
+    assert model._captured[0].passes
     assert all(map(torch.equal, optimizer.kept, grads))
 
 

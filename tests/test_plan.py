@@ -73,7 +73,7 @@ def train(make, criterion, steps=7, members=0, classes=None, **options):
 
 def compare(*args, **options):
     planned, model = train(*args, **options)
-    assert any(found._passes for found in model._captured)
+    assert any(found.passes for found in model._captured)
     with disabled():
         by_the_rules, other = train(*args, **options)
     assert not other._captured
@@ -127,7 +127,7 @@ def test_calls_of_layers_that_are_alike_are_made_as_one():
     model = layers(Generator().manual_seed(0))
     step = step_of(model)
     step(), step()
-    made = [call.func.__name__ for call in model._captured[0]._passes.forward.calls]
+    made = [call.func.__name__ for call in model._captured[0].passes.forward.calls]
     # The loss, five gradients of biases, of which the last is of another shape, and four masks.
     assert (made.count("sum"), made.count("ne"), made.count("mul_")) == (1 + 1 + 1, 1, 4)
 
@@ -195,7 +195,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
     handle.remove()
     step(), step()
     assert len(calls) == 2
-    assert [bool(found._passes) for found in model._captured] == [False, False, True]
+    assert [bool(found.passes) for found in model._captured] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
 def test_what_is_not_the_packages_goes_by_the_rules(make):
     seen, model = train(make, nn.MSELoss(), steps=5)
     assert len(seen) == 5
-    assert not any(found._passes for found in model._captured)
+    assert not any(found.passes for found in model._captured)
     if isinstance(model, Net):
         assert model.calls == 5
 
@@ -227,7 +227,7 @@ def test_checks_of_values_are_made_in_every_step():
     assert refused.value.__context__ is None, "nothing of plans in what the user sees"
     target[0] = good
     step()
-    assert model._captured[0]._passes
+    assert model._captured[0].passes
 
 
 @pytest.mark.parametrize("name", ["relu", "dropout", "all dropped", "batch norm"])
@@ -244,11 +244,11 @@ def test_a_step_in_which_a_value_is_another_one_goes_by_the_rules(name):
                 if label == 2:
                     with pytest.raises(IndexError, match="out of bounds"):
                         step.func(*step.args[:-1], target)
-                    assert context is not nullcontext or model._captured[0]._passes
+                    assert context is not nullcontext or model._captured[0].passes
                     continue
                 seen[-1].append(step.func(*step.args[:-1], target))
                 seen[-1] += map(torch.clone, model.state_dict().values())
-            assert context is not nullcontext or not model._captured[0]._passes
+            assert context is not nullcontext or not model._captured[0].passes
     assert all(map(torch.equal, *seen))
 
 
@@ -258,7 +258,7 @@ def test_large_tensors_are_not_kept(monkeypatch):
         model = model_of("relu")
         step = step_of(model, rows=100)
         step(), step()
-        assert any(found._passes for found in model._captured) == (largest == 200_000)
+        assert any(found.passes for found in model._captured) == (largest == 200_000)
 
 
 def test_another_dtype_is_refused_as_ever():

@@ -82,7 +82,7 @@ def test_compositions_have_captured_and_the_same_bits(kind):
                 seen.append(minifw.train_step(model, criterion, optimizer, *batch))
             seen += [p.grad for p in model.parameters() if p.grad is not None]
             seen += model.state_dict().values()
-            assert [found._passes is not None for found in model._captured] == [True] * (
+            assert [found.passes is not None for found in model._captured] == [True] * (
                 context is nullcontext
             )
     half = len(seen) // 2
@@ -117,7 +117,7 @@ def test_a_subclass_is_not_captured_unless_it_is_declared():
         for _ in range(3):
             model(torch.rand(5, 3))
             model.backward(torch.ones(5, 2))
-        assert not any(found._passes for found in model._captured)
+        assert not any(found.passes for found in model._captured)
 
 
 @pytest.mark.parametrize("kind", GOOD)

@@ -4,7 +4,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,34 +12,17 @@ from torch import Tensor
 from minifw.nn.origin import note_origin, origin
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, as_tuple
 from minifw.nn.tape import Tape, forward_pass
-from minifw.nn.versions import modified, versions
+from minifw.nn.versions import modified, version, versions
 from minifw.plans.captured import replay
 
 __all__ = ["Differentiable"]
 
 
-class _Pending(NamedTuple):
-    """A call that awaits its backward pass.
-
-    Attributes:
-        outputs: the outputs; the caller holds tensors that share their memory.
-        handed_out: references to the caller's tensors.
-        watched: tensors that may not change before the backward pass.
-        versions: their versions.
-        pullback: that of the call.
-        thread: the thread that called.
-    """
-
-    outputs: tuple[Tensor, ...]
-    handed_out: list[weakref.ref[Tensor]]
-    watched: list[Tensor]
-    versions: list[int]
-    pullback: Pullback
-    thread: int
-
-    def may_end(self, thread: int) -> bool:
-        """Return whether nobody can ask for its backward pass once ``thread`` calls again."""
-        return self.thread == thread and all(handed() is None for handed in self.handed_out)
+# A call that awaits its backward pass: the thread that called; the outputs, and references to the
+# caller's tensors, which share their memory; what may not change, and its versions; the pullback.
+_Pending = tuple[
+    int, tuple[Tensor, ...], list[weakref.ref[Tensor]], list[Tensor], list[int], Pullback
+]
 
 
 class Differentiable:
@@ -54,11 +37,12 @@ class Differentiable:
             not for subclasses. Default: False.
     """
 
-    # They belong to this object and not to its state: the pending calls, the captured calls, and
-    # the lock of the thread whose pass runs.
-    __slots__ = ("__dict__", "__weakref__", "_captured", "_lock", "_pending")
+    # They belong to this object and not to its state: the pending calls, the captured calls,
+    # whether a replay would take no less time, and the lock of the thread whose pass runs.
+    __slots__ = ("__dict__", "__weakref__", "_captured", "_is_brief", "_lock", "_pending")
     _pending: list[_Pending]
     _captured: list[Any]
+    _is_brief: bool
     _lock: Any
     _capturable = True
     _notes_origin = False  # whether a gradient handed out remembers what it is the gradient of
@@ -66,7 +50,8 @@ class Differentiable:
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
-        module._pending, module._captured, module._lock = [], [], threading.RLock()
+        module._pending, module._captured, module._is_brief = [], [], False
+        module._lock = threading.RLock()
         return module
 
     def __init_subclass__(cls, capturable: bool = False) -> None:
@@ -116,35 +101,41 @@ class Differentiable:
         with self._lock:
             thread, pending = threading.get_ident(), self._pending
             if pending:  # before this call, which may use the tensors that an ended one has left
-                pending[:] = [call for call in pending if not call.may_end(thread)]
+                pending[:] = [call for call in pending if call[0] != thread or _is_held(call)]
             output, watched, pullback = self._run(inputs, options)
-            outputs = output if isinstance(output, tuple) else (output,)
-            # The pullback may hold the outputs, so the caller gets tensors of its own.
-            handed_out = tuple([tensor.detach() for tensor in outputs])
-            references = [weakref.ref(tensor) for tensor in handed_out]
             then = versions(watched)
-            pending.append(_Pending(outputs, references, watched, then, pullback, thread))
-            return handed_out if isinstance(output, tuple) else handed_out[0]
+            # The pullback may hold the outputs, so the caller gets tensors of its own.
+            if isinstance(output, tuple):
+                handed_out = tuple([tensor.detach() for tensor in output])
+                references = [*map(weakref.ref, handed_out)]
+                pending.append((thread, output, references, watched, then, pullback))
+                return handed_out
+            own = output.detach()
+            pending.append((thread, (output,), [weakref.ref(own)], watched, then, pullback))
+            return own
 
     def _run(
         self, inputs: tuple[Any, ...], options: dict[str, Any]
     ) -> tuple[Any, list[Tensor], Pullback]:
         """Return the output, the tensors that may not change, and the pullback."""
         try:
-            captured = None if options or not forward_pass.recording else replay(self, inputs)
-            if captured is not None:
-                return captured
+            if not (self._is_brief or options) and self._capturable and forward_pass.recording:
+                captured = replay(self, inputs)
+                if captured is not None:
+                    return captured
             for place, value in enumerate(inputs):
                 if isinstance(value, Tensor) and (
-                    value.requires_grad or any(value is other for other in inputs[:place])
+                    value.requires_grad
+                    or (place and any(value is other for other in inputs[:place]))
                 ):
                     # Hidden from autograd, and with an id of its own if it is passed twice.
                     inputs = (*inputs[:place], value.detach(), *inputs[place + 1 :])
-            output, pullback = self.call_rule(*inputs, **options)
+            rule = self.call_rule if self._backward_hooks else self.rule
+            output, pullback = rule(*inputs, **options)
         except Exception as error:
             self._add_path(error)
             raise
-        outputs = as_tuple(output)
+        outputs = output if isinstance(output, tuple) else (output,)
         for tensor in outputs:
             if tensor.requires_grad:
                 raise RuntimeError(
@@ -249,18 +240,17 @@ class Differentiable:
         with self._lock:
             try:
                 number = self._find(grad_outputs)
-                outputs, _, watched, then, pullback, _ = self._pending[number]
+                _, outputs, _, watched, then, pullback = self._pending[number]
                 if grad_outputs or len(outputs) > 1:
                     grads = _checked_grads(grad_outputs, outputs)
                 else:
                     grads = [self.default_grad(outputs[0])]
-                now = versions(watched)
-                if now != then:
-                    changed = next(i for i, version in enumerate(then) if version != now[i])
-                    raise RuntimeError(modified("an input, output or weight", watched[changed]))
+                if versions(watched) != then:
+                    changed = next(t for t, v in zip(watched, then, strict=True) if version(t) != v)
+                    raise RuntimeError(modified("an input, output or weight", changed))
             except (RuntimeError, TypeError) as error:
                 raise type(error)(f"{self._describe()}.backward: {error}") from None
-            noted = (watched[0], grad_outputs) if self._notes_origin else None
+            noted = (watched[0], *grad_outputs) if self._notes_origin else ()
             # Memory: nothing here may keep alive what the pass frees, the first gradient included.
             del self._pending[number], outputs, watched, grad_outputs
             if needs_input_grad:
@@ -271,7 +261,7 @@ class Differentiable:
                 grad = pullback(grads.pop(), needs_input_grad=False)
             else:
                 grad = pullback(*grads, needs_input_grad=False)
-        if noted is not None and not any(grad[0] is other for other in noted[1]):
+        if noted and grad[0] is not noted[-1]:  # not what was passed in
             note_origin(grad[0], noted[0])
         if isinstance(grad, tuple):
             return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
@@ -279,18 +269,18 @@ class Differentiable:
 
     def _find(self, grad_outputs: tuple[Any, ...]) -> int:
         """Return the place of the pending call that ``grad_outputs`` belong to."""
-        thread, origins = threading.get_ident(), [*map(origin, grad_outputs)]
-        mine = [n for n, call in enumerate(self._pending) if call.thread == thread]
-        if not mine:
+        thread, pending = threading.get_ident(), self._pending
+        for number in range(len(pending) - 1, -1, -1):
+            call = pending[number]
+            if call[0] == thread and all(map(_may_be, grad_outputs, call[1])):
+                return number
+        if not any(call[0] == thread for call in pending):
             raise RuntimeError(
                 "no call awaits its backward pass; call the module first, outside no_grad, once "
                 "for each backward, and keep its output. A call made inside another module is part "
                 "of that module's backward pass"
             )
-        for number in reversed(mine):
-            if all(map(_may_be, origins, self._pending[number].outputs)):
-                return number
-        shapes = [list(tensor.shape) for tensor in origins if tensor is not None]
+        shapes = [list(tensor.shape) for tensor in map(origin, grad_outputs) if tensor is not None]
         raise RuntimeError(
             f"the gradient is that of a tensor of shape {', '.join(map(str, shapes))} that no "
             "pending call of this module made; call criterion(output, target), in this order, with "
@@ -340,11 +330,15 @@ class _Handle:
         self._module._backward_hooks = {key: hook for key, hook in hooks if key is not self}
 
 
-def _may_be(origin: Tensor | None, output: Tensor) -> bool:
-    """Return whether a gradient of ``origin``, if that is known, is one of ``output``."""
-    return origin is None or (
-        origin.data_ptr() == output.data_ptr() and origin.shape == output.shape
-    )
+def _is_held(call: _Pending) -> bool:
+    """Return whether the caller still has one of the outputs."""
+    return any(reference() is not None for reference in call[2])
+
+
+def _may_be(grad: object, output: Tensor) -> bool:
+    """Return whether ``grad`` is a gradient of ``output``, or of a tensor that is not known."""
+    of = origin(grad)
+    return of is None or (of.data_ptr() == output.data_ptr() and of.shape == output.shape)
 
 
 def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -354,7 +348,7 @@ def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[
     for grad, output in zip(given, outputs, strict=True):
         if not isinstance(grad, Tensor):
             raise TypeError(f"grad_output must be a torch.Tensor, got {type(grad).__name__}")
-        if (grad.shape, grad.dtype) != (output.shape, output.dtype):
+        if grad.shape != output.shape or grad.dtype != output.dtype:
             expected, found = (
                 f"shape {list(tensor.shape)} and {tensor.dtype}" for tensor in (output, grad)
             )

@@ -18,4 +18,5 @@ def note_origin(grad: Tensor, tensor: Tensor) -> None:
 
 def origin(grad: Any) -> Tensor | None:
     """Return the tensor that ``grad`` is the gradient of; None if nothing was noted."""
-    return _origins[id(grad)][1] if id(grad) in _origins else None
+    noted = _origins.get(id(grad))
+    return None if noted is None else noted[1]

@@ -83,16 +83,12 @@ class Parameter:
 
     def add_grad(self, grad: Tensor) -> None:
         """Add to ``grad``, out of place: a gradient that was read never changes later."""
-        self.grad = grad if self.grad is None else self.grad + grad
-
-    def lend_grad(self, grad: Tensor) -> None:
-        """Set ``grad`` to a tensor that its owner will overwrite; reading ``grad`` copies it."""
-        self._grad, self._lent = grad, True
+        self._grad, self._lent = grad if self._grad is None else self.grad + grad, False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset ``grad`` to None, or to zeros."""
         if set_to_none:
-            self.grad = None  # without reading it: to read a lent gradient is to copy it
+            self._grad, self._lent = None, False
         elif self.grad is not None:
             self.grad = torch.zeros_like(self.grad)
 

@@ -24,12 +24,13 @@ from torch import Tensor
 from minifw.plans.merging import merge
 from minifw.plans.recording import Call, NotRepeatableError, OtherwiseError, Recorder, place
 
-__all__ = ["disabled", "replay"]
+__all__ = ["disabled", "replay", "replay_step"]
 
 MOST = 8  # captured calls of a module, for as many shapes, modes and the like
 LARGEST = 2**24  # bytes of a captured call's tensors, at most an eighth of them parameters; with
 # more, it is arithmetic that takes the time, and memory that counts
 
+FEW = 8  # calls of torch of a module; what a replay copies and checks takes as long as the rules
 MISSES = 2  # of a question's answer: the first one may be an input that is refused
 
 _data = operator.attrgetter("data")
@@ -61,8 +62,15 @@ def replay(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, list[Tensor], Any
     Raises:
         RuntimeError: a class that is declared capturable does not repeat its calls of torch.
     """
-    captured = _find((module,), inputs)
-    return None if captured is None else captured.run(module.rule, inputs)
+    captured = _find((module,), inputs) if _state.enabled else None
+    output = None if captured is None else captured.run(module.rule, inputs)
+    if captured is None or output is None:
+        return None
+    outputs = output if isinstance(output, tuple) else (output,)
+    passes, pullback = captured.passes, partial(captured.passes.pull)
+    captured.pending = weakref.ref(pullback)
+    module._is_brief = captured.trusted and len(passes.signature) < FEW
+    return output, [*inputs, *outputs, *passes.weights], pullback
 
 
 def replay_step(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Tensor | None:
@@ -75,34 +83,34 @@ def replay_step(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Te
         RuntimeError: as :func:`replay`.
     """
 
-    def differentiate(input: Tensor, target: Tensor) -> tuple[Tensor, None]:
+    # Python evaluates annotations of an inner function in every call of the outer: keep them short.
+    def differentiate(input: Any, target: Any) -> Any:
         output, pullback = model.rule(input)
         loss, pullback_loss = criterion.rule(output, target)
         pullback(pullback_loss(criterion.default_grad(loss))[0], needs_input_grad=False)
         return loss, None
 
-    captured = _find((model, criterion), (input, target))
-    found = None if captured is None else captured.run(differentiate, (input, target))
-    return None if found is None else found[0]
+    captured = _find((model, criterion), (input, target)) if _state.enabled else None
+    return None if captured is None else captured.run(differentiate, (input, target))
 
 
 def _find(modules: tuple[Any, ...], inputs: tuple[Any, ...]) -> "_Captured | None":
     """Return what was captured, or can be, for such inputs and for modules in their state."""
-    if not (_state.enabled and inputs and all(module._capturable for module in modules)):
+    if not inputs:
         return None
     kind: list[Any] = [modules[1:]]
     for value in inputs:
         if type(value) is not Tensor or value.requires_grad:
             return None
-        kind.append((value.shape, value.stride(), value.dtype, value.device))
+        kind += value.shape, value.stride(), value.dtype, value.device
     known: list[_Captured] = modules[0]._captured
     for captured in known:
         if captured.fits(kind):
-            return captured if captured.is_free() else None
+            return captured if captured.possible and captured.pending() is None else None
     if len(known) == MOST:
         return None
     known.append(_Captured(modules, kind))
-    return known[-1] if known[-1].is_free() else None
+    return known[-1] if known[-1].possible else None
 
 
 class _Calls(NamedTuple):
@@ -131,7 +139,8 @@ class _Calls(NamedTuple):
         Raises:
             OtherwiseError: a question has another answer; all is as it was.
         """
-        earlier = self.earlier_grads()
+        # Read before the calls change the ones that were lent.
+        earlier = [(p, p.grad) for p, _ in self.grads if p._grad is not None and p.requires_grad]
         with self.unseen:
             for copy, value in zip(self.inputs, inputs, strict=True):
                 copy.copy_(value)
@@ -143,17 +152,9 @@ class _Calls(NamedTuple):
                 for put_back, state in before:
                     put_back(state)
                 raise
-        return self.hand_out(earlier)
-
-    def earlier_grads(self) -> list[tuple[Any, Tensor]]:
-        """Return the gradients that those of the calls have to be added to."""
-        return [(p, p.grad) for p, _ in self.grads if p._grad is not None and p.requires_grad]
-
-    def hand_out(self, earlier: list[tuple[Any, Tensor]]) -> Any:
-        """Add to the gradients of the parameters, and return the result."""
         for parameter, grad in self.grads:
             if parameter.requires_grad:  # not frozen between the call and its backward pass
-                parameter.lend_grad(grad)
+                parameter._grad, parameter._lent = grad, True
         for parameter, grad in earlier:
             parameter.add_grad(grad)
         return self.result()
@@ -196,16 +197,16 @@ class _Captured:
         # Not the first module itself, which would never be let go of.
         self._attributes = [vars(part).values() for part in parts]
         self._seen = [*self._state()]
-        self._possible = (
+        self.possible = (
             8 * sum(parameter.data.nbytes for parameter in self._parameters) <= LARGEST
             and all(type(part)._capturable and not part._backward_hooks for part in parts)
             and not any(callable(value) and value not in parts for value in self._seen)
         )
         # A user's class may be declared capturable and not be: it is captured twice, and compared.
-        self._trusted = all(type(part).__module__.startswith("minifw.") for part in parts)
-        self._passes: _Passes | None = None
+        self.trusted = all(type(part).__module__.startswith("minifw.") for part in parts)
+        self.passes: _Passes | None = None
         self._missed = 0  # calls in which a question had another answer
-        self._pending: Callable[[], Any] = lambda: None  # the pullback of a pending call
+        self.pending: Callable[[], Any] = lambda: None  # the pullback of a pending call
 
     def _state(self) -> Iterator[Any]:
         """All that the calls depend on, and a mark of its end."""
@@ -216,56 +217,53 @@ class _Captured:
         """Whether it is for inputs of this kind, and for modules that are as they were."""
         return kind == self._kind and all(map(operator.is_, self._state(), self._seen))
 
-    def is_free(self) -> bool:
-        """Whether it is possible, and no call awaits a backward pass on its tensors."""
-        return self._possible and self._pending() is None
+    def run(self, rule: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Any:
+        """Return the output of ``rule``, replayed; None if it has to be called eagerly.
 
-    def run(
-        self, rule: Callable[..., Any], inputs: tuple[Tensor, ...]
-    ) -> tuple[Any, list[Tensor], Any] | None:
-        """Replay the call, or capture it if it is new or not yet trusted: see :func:`replay`."""
-        output: Any = None
-        if self._trusted and self._passes is not None:
-            with contextlib.suppress(OtherwiseError):
-                output = self._passes.forward.replay(inputs)
-        else:
-            earlier, self._passes = self._passes, self._capture(rule, inputs)
-            if self._passes is not None:
-                forward = self._passes.forward
-                output = forward.hand_out(forward.earlier_grads())
-                self._trusted |= earlier is not None
-                if earlier is not None and earlier.signature != self._passes.signature:
-                    self._possible = False
-                    raise RuntimeError(
-                        "a class declared with capturable=True made other calls of torch in its "
-                        "second call than in its first, which is what a replay would repeat; leave "
-                        "capturable out"
-                    )
-        if output is None or self._passes is None:
+        Raises:
+            RuntimeError: as :func:`replay`.
+        """
+        if self.passes is None or not self.trusted:
+            earlier, self.passes = self.passes, self._capture(rule, inputs)
+            if self.passes is None:
+                self.possible = False
+                return None
+            self.trusted |= earlier is not None
+            if earlier is not None and earlier.signature != self.passes.signature:
+                self.possible = False
+                raise RuntimeError(
+                    "a class declared with capturable=True made other calls of torch in its "
+                    "second call than in its first, which is what a replay would repeat; leave "
+                    "capturable out"
+                )
+        try:
+            return self.passes.forward.replay(inputs)
+        except OtherwiseError:
             self._missed += 1
-            if self._passes is None or self._missed == MISSES:
-                self._possible, self._passes = False, None
+            if self._missed == MISSES:
+                self.possible, self.passes = False, None
             return None
-        pullback = partial(self._passes.pull)
-        self._pending = weakref.ref(pullback)
-        outputs = output if isinstance(output, tuple) else (output,)
-        return output, [*inputs, *outputs, *self._passes.weights], pullback
 
     def _capture(self, rule: Callable[..., Any], inputs: tuple[Tensor, ...]) -> _Passes | None:
-        """Make the call and record it; None, with everything put back, if that is not possible."""
+        """Make the call, record it, and put everything back; None if it cannot be repeated."""
         recorder = Recorder(LARGEST)
         before = [(buffer.copy_, buffer.clone()) for buffer in self._buffers]
         grads = [(parameter, parameter._grad, parameter._lent) for parameter in self._parameters]
         try:
-            with disabled(), warnings.catch_warnings(action="error"), torch.inference_mode():
+            with (
+                disabled(),
+                warnings.catch_warnings(action="error"),
+                torch.random.fork_rng([value.device for value in inputs if value.is_cuda]),
+                torch.inference_mode(),
+            ):
                 for parameter in self._parameters:
                     parameter.grad = None
                 return self._record(recorder, rule, inputs)
         except Exception:  # the eager call that follows raises it again, or warns
-            for put_back, state in (*before, *recorder.before):
-                put_back(state)
             return None
         finally:
+            for put_back, state in (*before, *recorder.before):
+                put_back(state)
             for parameter, grad, lent in grads:
                 parameter._grad, parameter._lent = grad, lent
 
