@@ -83,7 +83,8 @@ class Parameter:
 
     def add_grad(self, grad: Tensor) -> None:
         """Add to ``grad``, out of place: a gradient that was read never changes later."""
-        self._grad, self._lent = grad if self._grad is None else self.grad + grad, False
+        earlier = self.grad
+        self._grad, self._lent = grad if earlier is None else earlier + grad, False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset ``grad`` to None, or to zeros."""

@@ -66,8 +66,9 @@ def replay(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, list[Tensor], Any
     output = None if captured is None else captured.run(module.rule, inputs)
     if captured is None or output is None:
         return None
+    passes: Any = captured.passes
+    pullback = partial(passes.pull)
     outputs = output if isinstance(output, tuple) else (output,)
-    passes, pullback = captured.passes, partial(captured.passes.pull)
     captured.pending = weakref.ref(pullback)
     module._is_brief = captured.trusted and len(passes.signature) < FEW
     return output, [*inputs, *outputs, *passes.weights], pullback
