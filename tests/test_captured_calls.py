@@ -140,3 +140,13 @@ def test_passes_of_one_shape_and_another_layout_have_the_bits_of_the_eager_ones(
         model.backward(torch.ones(5, 2))
         with disabled():
             assert torch.equal(output, model(x))
+
+
+def test_modules_of_few_calls_stay_eager_in_a_loop_of_ones_own(replays):
+    criterion, (output, target) = nn.MSELoss(), torch.rand(2, 5, 2)
+    for _ in range(4):
+        criterion(output, target)
+        criterion.backward()
+    assert len(replays) == 2  # both passes of the capture, which finds how many calls there are
+    assert criterion._is_brief
+    assert not model_of("relu")._is_brief

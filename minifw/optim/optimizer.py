@@ -31,7 +31,7 @@ class Optimizer:
     Args:
         keeps_grads: keyword of the class statement, ``class SGD(Optimizer, keeps_grads=False)``:
             whether ``update`` may keep a gradient that it was given. If not, gradients of captured
-            steps need no copy. It holds for this class alone, not for subclasses. Default: True.
+            calls need no copy. It holds for this class alone, not for subclasses. Default: True.
         params: the parameters to train, or groups of them: dicts of "params" and of settings that
             differ from the defaults.
         defaults: settings of groups that do not give them.

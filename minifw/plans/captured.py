@@ -3,9 +3,10 @@
 At small widths most of a step is Python: finding each module's rule, keeping what the backward pass
 needs, checking. It leads to the same calls on the same tensors for as long as the module stays as
 it is. So the first call of a module on inputs of some kind is recorded together with its backward
-pass. Those that follow replay it: each recorded call is made again into the tensor that it made the
-first time, unseen by autograd. Outputs and gradients that are handed out are new tensors. There is
-one set of tensors, so a call runs eagerly while the call before it awaits its backward pass.
+pass, and put back. It and those that follow replay it: each recorded call is made again into the
+tensor that it made the first time, unseen by autograd. Outputs and gradients that are handed out
+are new tensors. There is one set of tensors, so a call runs eagerly while the call before it awaits
+its backward pass. So does one of so few calls of torch that a replay takes no less time.
 """
 
 import contextlib
@@ -77,8 +78,8 @@ def replay(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, list[Tensor], Any
 def replay_step(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Tensor | None:
     """Return the loss of a batch, after adding to the gradients of ``model``, in one captured call.
 
-    Four calls of a small network's step, forward and backward of model and criterion, take a half
-    longer than one. None if they have to be made.
+    The four passes of a small network's step, of model and criterion, take almost twice as long
+    one by one. None if they have to be made.
 
     Raises:
         RuntimeError: as :func:`replay`.
