@@ -157,7 +157,7 @@ def _obstacle(module: nn.Module) -> str:
 
 def _derive(variant: type[nn.Module], alone: type[nn.Module]) -> type[nn.Module]:
     """Return the class of a stacked module: ``alone``, which a user may have derived, varied."""
-    attributes = {"alone": alone, "__doc__": variant.__doc__}
+    attributes = {"alone": alone, "__doc__": variant.__doc__, "__module__": alone.__module__}
     return type(alone.__name__, (variant, alone), attributes, capturable=alone._capturable)
 
 
@@ -346,10 +346,8 @@ class _Loss(Loss, capturable=True):
 
         return output, pullback_members
 
-    def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
-        if self._calls and not grad_outputs and self.reduction != "none":
-            grad_outputs = (torch.ones_like(self._calls[-1][0][0]),)
-        return super().backward(*grad_outputs)
+    def default_grad(self, output: Tensor) -> Tensor:
+        return super().default_grad(output) if self.reduction == "none" else torch.ones_like(output)
 
 
 _VARIANTS: dict[Any, type[nn.Module]] = {

@@ -16,8 +16,8 @@ from minifw.callbacks import ProgressBar
 from minifw.data import Data, split
 from minifw.layout import layout_of
 from minifw.metrics import Metric
-from minifw.nn.tape import no_grad
-from minifw.plans import differentiate
+from minifw.nn.tape import forward_pass, no_grad
+from minifw.plans.captured import replay_step
 from minifw.protocols import Criterion, Model, Optimizer, Scheduler
 from minifw.run import Callback, History, Run
 
@@ -58,6 +58,19 @@ def train_step(
             losses.append(part_loss * share)
         loss = torch.stack(losses).sum(0)
     optimizer.step()
+    return loss
+
+
+def differentiate(model: Any, criterion: Any, input: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of a batch, and add to the gradients of the model's parameters."""
+    may_replay = getattr(model, "_capturable", False) and getattr(criterion, "_capturable", False)
+    if may_replay and forward_pass.recording:
+        with model._lock:
+            replayed = replay_step(model, criterion, input, target)
+        if replayed is not None:
+            return replayed
+    loss: Tensor = criterion(model(input), target)
+    model.backward(criterion.backward(), needs_input_grad=False)
     return loss
 
 

@@ -9,7 +9,7 @@ from torch import Generator
 
 import minifw
 from minifw import nn, optim
-from minifw.plans import plan
+from minifw.plans import captured
 from minifw.plans.recording import Recorder
 
 
@@ -63,7 +63,7 @@ def test_gradients_that_an_optimizer_keeps_stay():
         batch = torch.rand(5, 3, generator=data), torch.rand(5, 2, generator=data)
         minifw.train_step(model, criterion, optimizer, *batch)
         grads += [parameter.grad.clone() for parameter in model.parameters()]
-    assert model._plans[0]._calls
+    assert model._captured[0].passes
     assert all(map(torch.equal, optimizer.kept, grads))
 
 
@@ -113,10 +113,12 @@ def of_what_is_changed(x):
 def test_a_loss_is_new_and_right_however_it_is_made(function):
     with torch.inference_mode():
         x = torch.rand(3)
-        with Recorder([x], 1000) as recorder:
+        recorder = Recorder(1000)
+        recorder.give([x])
+        with recorder:
             result = function(x)
         calls, number = recorder.calls, len(recorder.calls)
-        make = plan._anew(result, calls)
+        make = captured._anew(result, calls, [], set())
         assert number - len(calls) == (function is sole)
         handed = []
         for value in (2.0, 5.0):

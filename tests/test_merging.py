@@ -42,7 +42,9 @@ def run(program, inputs):
 
 def record(program, inputs):
     """The results, their calls, and what these become when they are merged."""
-    with Recorder(inputs, 2**24) as recorder:
+    recorder = Recorder(2**24)
+    recorder.give(inputs)
+    with recorder:
         results = run(program, inputs)
     calls = recorder.calls
     return results, calls, merge(calls, recorder.given, results)

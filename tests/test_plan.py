@@ -15,7 +15,7 @@ from torch import Generator
 
 import minifw
 from minifw import nn, optim
-from minifw.plans import disabled, plan
+from minifw.plans import captured, disabled
 
 
 class Net(nn.Module):
@@ -73,10 +73,10 @@ def train(make, criterion, steps=7, members=0, classes=None, **options):
 
 def compare(*args, **options):
     planned, model = train(*args, **options)
-    assert any(found._calls for found in model._plans)
+    assert any(found.passes for found in model._captured)
     with disabled():
         by_the_rules, other = train(*args, **options)
-    assert not other._plans
+    assert not other._captured
     for step, (here, there) in enumerate(zip(planned, by_the_rules, strict=True)):
         for one, two in zip(here, there, strict=True):
             torch.testing.assert_close(one, two, rtol=0, atol=0, equal_nan=True, msg=str(step))
@@ -86,7 +86,7 @@ def compare(*args, **options):
 @pytest.mark.parametrize("make", PLANNED.values(), ids=PLANNED)
 def test_steps_of_a_plan_are_those_by_the_rules(make):
     model = compare(make, nn.MSELoss(), momentum=0.9)
-    assert len(model._plans) == 2, "one for each batch size"
+    assert len(model._captured) == 2, "one for each batch size"
 
 
 @pytest.mark.parametrize("criterion", LOSSES.values(), ids=LOSSES)
@@ -127,7 +127,7 @@ def test_calls_of_layers_that_are_alike_are_made_as_one():
     model = layers(Generator().manual_seed(0))
     step = step_of(model)
     step(), step()
-    made = [call.func.__name__ for call in model._plans[0]._calls.again]
+    made = [call.func.__name__ for call in model._captured[0].passes.forward.calls]
     # The loss, five gradients of biases, of which the last is of another shape, and four masks.
     assert (made.count("sum"), made.count("ne"), made.count("mul_")) == (1 + 1 + 1, 1, 4)
 
@@ -195,7 +195,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
     handle.remove()
     step(), step()
     assert len(calls) == 2
-    assert [bool(found._calls) for found in model._plans] == [False, True]
+    assert [bool(found.passes) for found in model._captured] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_hook_that_is_taken_away_is_noticed():
 def test_what_is_not_the_packages_goes_by_the_rules(make):
     seen, model = train(make, nn.MSELoss(), steps=5)
     assert len(seen) == 5
-    assert not any(found._calls for found in model._plans)
+    assert not any(found.passes for found in model._captured)
     if isinstance(model, Net):
         assert model.calls == 5
 
@@ -227,7 +227,7 @@ def test_checks_of_values_are_made_in_every_step():
     assert refused.value.__context__ is None, "nothing of plans in what the user sees"
     target[0] = good
     step()
-    assert [bool(found._calls) for found in model._plans] == [True]
+    assert model._captured[0].passes
 
 
 @pytest.mark.parametrize("name", ["relu", "dropout", "all dropped", "batch norm"])
@@ -244,24 +244,21 @@ def test_a_step_in_which_a_value_is_another_one_goes_by_the_rules(name):
                 if label == 2:
                     with pytest.raises(IndexError, match="out of bounds"):
                         step.func(*step.args[:-1], target)
-                    assert [bool(found._calls) for found in model._plans] == [True] * (
-                        context is nullcontext
-                    )
+                    assert context is not nullcontext or model._captured[0].passes
                     continue
                 seen[-1].append(step.func(*step.args[:-1], target))
                 seen[-1] += map(torch.clone, model.state_dict().values())
-            assert not any(found._calls for found in model._plans)
+            assert context is not nullcontext or not model._captured[0].passes
     assert all(map(torch.equal, *seen))
 
 
 def test_large_tensors_are_not_kept(monkeypatch):
-    for largest, recorded in ((100, 0), (2000, 1), (200_000, 1)):
-        monkeypatch.setattr(plan, "LARGEST", largest)
+    for largest in (100, 2000, 200_000):
+        monkeypatch.setattr(captured, "LARGEST", largest)
         model = model_of("relu")
         step = step_of(model, rows=100)
         step(), step()
-        assert len(model._plans) == recorded
-        assert any(found._calls for found in model._plans) == (largest == 200_000)
+        assert any(found.passes for found in model._captured) == (largest == 200_000)
 
 
 def test_another_dtype_is_refused_as_ever():
@@ -284,7 +281,7 @@ def test_a_model_is_let_go_of_at_once():
     model = model_of("relu")
     step = step_of(model)
     step(), step()
-    kept = weakref.ref(model._plans[0]), weakref.ref(model)
+    kept = weakref.ref(model._captured[0]), weakref.ref(model)
     gc.disable()
     try:
         del model, step
@@ -293,12 +290,12 @@ def test_a_model_is_let_go_of_at_once():
         gc.enable()
 
 
-def test_copies_have_no_plans():
+def test_copies_have_no_captured():
     model = model_of("relu")
     step = step_of(model)
     step(), step()
     copied = copy.deepcopy(model)
-    assert not copied._plans
+    assert not copied._captured
     before = [tensor.clone() for tensor in model.state_dict().values()]
     other = step_of(copied)
     other(), other(), other()
@@ -312,13 +309,13 @@ def test_disabled_neither_captures_nor_replays_and_nests():
         with disabled():
             step()
         step()
-        assert not model._plans
+        assert not model._captured
     step()
-    assert len(model._plans) == 1
-    capture, model._plans[0].run = model._plans[0].run, None  # to replay would be an error
+    assert len(model._captured) == 1
+    capture, model._captured[0].run = model._captured[0].run, None  # to replay would be an error
     with disabled():
         step()
-    model._plans[0].run = capture
+    model._captured[0].run = capture
     step()
 
 

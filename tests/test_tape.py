@@ -218,8 +218,8 @@ def test_backward_passes_pair_with_the_latest_calls(make: Callable[..., Any]) ->
         expected.append(model.backward(grad_output))
     summed = {name: p.grad for name, p in model.named_parameters()}
     model.zero_grad()
-    for x in inputs:
-        model(x)
+    outputs = [model(x) for x in inputs]
+    assert len(outputs) == 3
     for grad_output, grad_input in zip(reversed(grad_outputs), reversed(expected), strict=True):
         assert torch.equal(grad_input, model.backward(grad_output))
     for name, parameter in model.named_parameters():

@@ -1,6 +1,6 @@
 """The certificate of no autograd: minifw computes its gradients without autograd.
 
-Its source uses nothing of autograd, except inference mode for captured steps. While it trains,
+Its source uses nothing of autograd, except inference mode for captured calls. While it trains,
 eagerly and by replay, the dispatcher sees no backward kernel and no tensor that requires grad.
 Tensors left by training carry no graph, and torch's global state is unchanged.
 """
@@ -186,7 +186,7 @@ class Certificate:
 def certify(epochs: int = 1) -> Certificate:
     """Train every recipe on minifw for some epochs, and record all operations.
 
-    Each is trained twice: by replay of captured steps and eagerly, with autograd switched on.
+    Each is trained twice: by replay of captured calls and eagerly, with autograd switched on.
     """
     scanned = {path: findings_in(path) for path in framework_files()}
     graphs = []

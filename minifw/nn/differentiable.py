@@ -1,5 +1,7 @@
 """Differentiable: the call of a module, and the explicit backward pass through it."""
 
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
@@ -7,33 +9,49 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from minifw.nn.origin import note_origin, origin
 from minifw.nn.rule import NOT_DIFFERENTIATED, Pullback, as_tuple
 from minifw.nn.tape import Tape, forward_pass
-from minifw.nn.versions import modified, versions
+from minifw.nn.versions import modified, version, versions
+from minifw.plans.captured import replay
 
 __all__ = ["Differentiable"]
+
+
+# A call that awaits its backward pass: the thread that called; the outputs, and references to the
+# caller's tensors, which share their memory; what may not change, and its versions; the pullback.
+_Pending = tuple[
+    int, tuple[Tensor, ...], list[weakref.ref[Tensor]], list[Tensor], list[int], Pullback
+]
 
 
 class Differentiable:
     """The half of :class:`~minifw.nn.Module` that computes: call, rule, hooks and backward.
 
     Args:
-        capturable: keyword of the class statement, ``class ReLU(Module, capturable=True)``: its
-            rule only calls torch, so that a training step can be captured and replayed. It holds
-            for this class alone, not for subclasses. Default: False.
+        capturable: keyword of the class statement, ``class ReLU(Module, capturable=True)``: all
+            that its rule or forward does is to make the same calls of torch, or of modules,
+            whenever its attributes and its inputs' shapes are the same, so that a call can be
+            captured and replayed. It must not count, print, or branch on values. A class of a
+            user's is captured twice, and refused if the two differ. It holds for this class alone,
+            not for subclasses. Default: False.
     """
 
-    # They belong to this object and not to its state: the pending calls (outputs, tensors to watch,
-    # their versions, pullback), and the captured training steps.
-    __slots__ = ("__dict__", "__weakref__", "_calls", "_plans")
-    _calls: list[tuple[tuple[Tensor, ...], list[Tensor], list[int], Pullback]]
-    _plans: list[Any]
+    # They belong to this object and not to its state: the pending calls, the captured calls,
+    # whether a replay would take no less time, and the lock of the thread whose pass runs.
+    __slots__ = ("__dict__", "__weakref__", "_captured", "_is_brief", "_lock", "_pending")
+    _pending: list[_Pending]
+    _captured: list[Any]
+    _is_brief: bool
+    _lock: Any
     _capturable = True
+    _notes_origin = False  # whether a gradient handed out remembers what it is the gradient of
     _backward_hooks: Mapping["_Handle", Callable[..., Any]] = MappingProxyType({})
 
     def __new__(cls, *_args: object, **_options: object) -> Self:
         module = super().__new__(cls)
-        module._calls, module._plans = [], []
+        module._pending, module._captured, module._is_brief = [], [], False
+        module._lock = threading.RLock()
         return module
 
     def __init_subclass__(cls, capturable: bool = False) -> None:
@@ -69,7 +87,7 @@ class Differentiable:
         return output, tape.pullback
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Return the output, and keep what :meth:`backward` needs.
+        """Return the output, and keep what :meth:`backward` needs as long as the output exists.
 
         Raises:
             RuntimeError: ``forward`` computes on tensors other than by calling modules.
@@ -78,18 +96,46 @@ class Differentiable:
         tape = forward_pass.tape
         if tape is not None:
             return tape.call(self, inputs, options)
-        for place, value in enumerate(inputs):
-            if isinstance(value, Tensor) and (
-                value.requires_grad or (place and any(value is other for other in inputs[:place]))
-            ):
-                # Hidden from autograd, and with an id of its own if it is passed twice.
-                inputs = (*inputs[:place], value.detach(), *inputs[place + 1 :])
+        if not forward_pass.recording:
+            return self._run(inputs, options)[0]
+        with self._lock:
+            thread, pending = threading.get_ident(), self._pending
+            if pending:  # before this call, which may use the tensors that an ended one has left
+                pending[:] = [call for call in pending if call[0] != thread or _is_held(call)]
+            output, watched, pullback = self._run(inputs, options)
+            then = versions(watched)
+            # The pullback may hold the outputs, so the caller gets tensors of its own.
+            if isinstance(output, tuple):
+                handed_out = tuple([tensor.detach() for tensor in output])
+                references = [*map(weakref.ref, handed_out)]
+                pending.append((thread, output, references, watched, then, pullback))
+                return handed_out
+            own = output.detach()
+            pending.append((thread, (output,), [weakref.ref(own)], watched, then, pullback))
+            return own
+
+    def _run(
+        self, inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[Any, list[Tensor], Pullback]:
+        """Return the output, the tensors that may not change, and the pullback."""
         try:
-            output, pullback = self.call_rule(*inputs, **options)
+            if not (self._is_brief or options) and self._capturable and forward_pass.recording:
+                captured = replay(self, inputs)
+                if captured is not None:
+                    return captured
+            for place, value in enumerate(inputs):
+                if isinstance(value, Tensor) and (
+                    value.requires_grad
+                    or (place and any(value is other for other in inputs[:place]))
+                ):
+                    # Hidden from autograd, and with an id of its own if it is passed twice.
+                    inputs = (*inputs[:place], value.detach(), *inputs[place + 1 :])
+            rule = self.call_rule if self._backward_hooks else self.rule
+            output, pullback = rule(*inputs, **options)
         except Exception as error:
             self._add_path(error)
             raise
-        outputs = as_tuple(output)
+        outputs = output if isinstance(output, tuple) else (output,)
         for tensor in outputs:
             if tensor.requires_grad:
                 raise RuntimeError(
@@ -97,10 +143,7 @@ class Differentiable:
                     "autograd's sense, so autograd would record what minifw differentiates by "
                     "hand; detach() it"
                 )
-        if forward_pass.recording:
-            tensors = [tensor for tensor in inputs + outputs if isinstance(tensor, Tensor)]
-            self._calls.append((outputs, tensors, versions(tensors), pullback))
-        return output
+        return output, [value for value in inputs + outputs if isinstance(value, Tensor)], pullback
 
     def call_rule(self, *inputs: Any, **options: Any) -> tuple[Any, Pullback]:
         """Call :meth:`rule`, add the backward hooks, and mark an error with this module."""
@@ -168,7 +211,12 @@ class Differentiable:
         return handle
 
     def backward(self, *grad_outputs: Tensor, needs_input_grad: bool = True) -> Any:
-        """Go backward through the most recent pending call.
+        """Go backward through a pending call of this thread.
+
+        It is the call that made the tensor that ``grad_outputs`` are the gradient of, if a
+        criterion's ``backward`` returned them, and the most recent one otherwise. A call is pending
+        until its backward pass, and at least until the next call, as long as one of its outputs
+        exists.
 
         Adds to the ``grad`` of every parameter of the call that has ``requires_grad``.
 
@@ -184,38 +232,77 @@ class Differentiable:
             the target of a loss.
 
         Raises:
-            RuntimeError: there is no pending call; ``grad_outputs`` do not fit the outputs; a
-                tensor that is needed was modified in place.
+            RuntimeError: there is no pending call; ``grad_outputs`` do not fit the outputs, or are
+                those of a tensor that no pending call made; a tensor that is needed was modified
+                in place.
             TypeError: a gradient is not a tensor.
         """
-        if not self._calls:
-            raise RuntimeError(
-                f"{self._describe()}: no call awaits its backward pass; call the module first, "
-                "outside no_grad, once for each backward. A call made inside another module is "
-                "part of that module's backward pass"
-            )
-        outputs, tensors, then, pullback = self._calls[-1]
-        try:
-            grads = _checked_grads(grad_outputs, outputs)
-            now = versions(tensors)
-            if now != then:
-                changed = next(i for i, number in enumerate(then) if number != now[i])
-                raise RuntimeError(modified("an input or output", tensors[changed]))
-        except (RuntimeError, TypeError) as error:
-            raise type(error)(f"{self._describe()}.backward: {error}") from None
-        # Memory: nothing here may keep alive what the pass frees, the first gradient included.
-        self._calls.pop()
-        del outputs, tensors, grad_outputs
-        if not needs_input_grad and not self.is_trained():
-            return None
-        options = {} if needs_input_grad else {"needs_input_grad": False}
-        grad = pullback(grads.pop(), **options) if len(grads) == 1 else pullback(*grads, **options)
+        with self._lock:
+            try:
+                number = self._find(grad_outputs)
+                _, outputs, _, watched, then, pullback = self._pending[number]
+                if grad_outputs or len(outputs) > 1:
+                    grads = _checked_grads(grad_outputs, outputs)
+                else:
+                    grads = [self.default_grad(outputs[0])]
+                if versions(watched) != then:
+                    changed = next(t for t, v in zip(watched, then, strict=True) if version(t) != v)
+                    raise RuntimeError(modified("an input, output or weight", changed))
+            except (RuntimeError, TypeError) as error:
+                raise type(error)(f"{self._describe()}.backward: {error}") from None
+            noted = (watched[0], *grad_outputs) if self._notes_origin else ()
+            # Memory: nothing here may keep alive what the pass frees, the first gradient included.
+            del self._pending[number], outputs, watched, grad_outputs
+            if needs_input_grad:
+                grad = pullback(grads.pop()) if len(grads) == 1 else pullback(*grads)
+            elif not self.is_trained():
+                return None
+            elif len(grads) == 1:
+                grad = pullback(grads.pop(), needs_input_grad=False)
+            else:
+                grad = pullback(*grads, needs_input_grad=False)
+        if noted and grad[0] is not noted[-1]:  # not what was passed in
+            note_origin(grad[0], noted[0])
         if isinstance(grad, tuple):
             return tuple([None if part is NOT_DIFFERENTIATED else part for part in grad])
         return None if grad is NOT_DIFFERENTIATED else grad
 
+    def _find(self, grad_outputs: tuple[Any, ...]) -> int:
+        """Return the place of the pending call that ``grad_outputs`` belong to."""
+        thread, pending = threading.get_ident(), self._pending
+        for number in range(len(pending) - 1, -1, -1):
+            call = pending[number]
+            if call[0] == thread and all(map(_may_be, grad_outputs, call[1])):
+                return number
+        if not any(call[0] == thread for call in pending):
+            raise RuntimeError(
+                "no call awaits its backward pass; call the module first, outside no_grad, once "
+                "for each backward, and keep its output. A call made inside another module is part "
+                "of that module's backward pass"
+            )
+        shapes = [list(tensor.shape) for tensor in map(origin, grad_outputs) if tensor is not None]
+        raise RuntimeError(
+            f"the gradient is that of a tensor of shape {', '.join(map(str, shapes))} that no "
+            "pending call of this module made; call criterion(output, target), in this order, with "
+            "the output itself. A gradient of your own making, even grad.clone(), belongs to the "
+            "most recent call"
+        )
+
+    def default_grad(self, output: Tensor) -> Tensor:
+        """Return the gradient of a loss in itself: 1.
+
+        Raises:
+            RuntimeError: it is not a scalar.
+        """
+        if output.numel() != 1:
+            raise RuntimeError(
+                "grad_output can be left out only for a scalar output, but the output has shape "
+                f"{list(output.shape)}; pass the gradient of the loss in it"
+            )
+        return torch.ones_like(output)
+
     def __getstate__(self) -> dict[str, Any]:
-        # A copy has no pending call and no captured step: both fill the original's gradients.
+        # A copy has no pending call and no captured call: both fill the original's gradients.
         return vars(self)
 
     # Representation, as torch.
@@ -243,21 +330,25 @@ class _Handle:
         self._module._backward_hooks = {key: hook for key, hook in hooks if key is not self}
 
 
+def _is_held(call: _Pending) -> bool:
+    """Return whether the caller still has one of the outputs."""
+    return any(reference() is not None for reference in call[2])
+
+
+def _may_be(grad: object, output: Tensor) -> bool:
+    """Return whether ``grad`` is a gradient of ``output``, or of a tensor that is not known."""
+    of = origin(grad)
+    return of is None or (of.data_ptr() == output.data_ptr() and of.shape == output.shape)
+
+
 def _checked_grads(given: tuple[Any, ...], outputs: tuple[Tensor, ...]) -> list[Tensor]:
-    """Return ``given``, or 1 for a scalar output, after checking that it fits ``outputs``."""
-    if not given and len(outputs) == 1:
-        if outputs[0].numel() != 1:
-            raise RuntimeError(
-                "grad_output can be left out only for a scalar output, but the output has shape "
-                f"{list(outputs[0].shape)}; pass the gradient of the loss in it"
-            )
-        return [torch.ones_like(outputs[0])]
+    """Return ``given`` after checking that it fits ``outputs``."""
     if len(given) != len(outputs):
         raise RuntimeError(f"expected {len(outputs)} gradients, one an output, got {len(given)}")
     for grad, output in zip(given, outputs, strict=True):
         if not isinstance(grad, Tensor):
             raise TypeError(f"grad_output must be a torch.Tensor, got {type(grad).__name__}")
-        if (grad.shape, grad.dtype) != (output.shape, output.dtype):
+        if grad.shape != output.shape or grad.dtype != output.dtype:
             expected, found = (
                 f"shape {list(tensor.shape)} and {tensor.dtype}" for tensor in (output, grad)
             )

@@ -174,6 +174,8 @@ class Loss(Module, capturable=True):
         ValueError: reduction is unknown.
     """
 
+    _notes_origin = True
+
     def __init__(self, reduction: str = "mean") -> None:
         check_reduction(reduction)
         self.reduction = reduction

@@ -24,7 +24,8 @@ class Parameter:
 
     Raises:
         TypeError: ``data`` is not a tensor.
-        RuntimeError: ``requires_grad`` for a dtype that is not floating-point (as torch).
+        RuntimeError: ``requires_grad`` for a dtype that is not floating-point; assigning a ``grad``
+            of another shape, dtype or device than ``data`` (as torch).
     """
 
     __slots__ = ("_grad", "_lent", "data", "requires_grad")
@@ -49,6 +50,15 @@ class Parameter:
 
     @grad.setter
     def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            data = self.data
+            if not isinstance(grad, Tensor):
+                raise TypeError(f"grad must be a torch.Tensor or None, got {type(grad).__name__}")
+            if (grad.shape, grad.dtype, grad.device) != (data.shape, data.dtype, data.device):
+                expected, found = (
+                    f"shape {list(t.shape)}, {t.dtype}, on {t.device}" for t in (data, grad)
+                )
+                raise RuntimeError(f"grad must be as the parameter's data, {expected}, got {found}")
         self._grad, self._lent = grad, False
 
     @property
@@ -73,16 +83,13 @@ class Parameter:
 
     def add_grad(self, grad: Tensor) -> None:
         """Add to ``grad``, out of place: a gradient that was read never changes later."""
-        self.grad = grad if self.grad is None else self.grad + grad
-
-    def lend_grad(self, grad: Tensor) -> None:
-        """Set ``grad`` to a tensor that its owner will overwrite; reading ``grad`` copies it."""
-        self._grad, self._lent = grad, True
+        earlier = self.grad
+        self._grad, self._lent = grad if earlier is None else earlier + grad, False
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Reset ``grad`` to None, or to zeros."""
         if set_to_none:
-            self.grad = None  # without reading it: to read a lent gradient is to copy it
+            self._grad, self._lent = None, False
         elif self.grad is not None:
             self.grad = torch.zeros_like(self.grad)
 

@@ -36,8 +36,17 @@ def relu(input: Tensor) -> tuple[Tensor, Pullback]:
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
+def _refuse_whole(input: Tensor, name: str) -> None:
+    """Raise NotImplementedError, as torch, for numbers whose results would be truncated."""
+    if not (input.is_floating_point() or input.is_complex()):
+        raise NotImplementedError(
+            f"{name} is not implemented for {input.dtype}; convert the input with .float()"
+        )
+
+
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> tuple[Tensor, Pullback]:
     """x where x > 0, else negative_slope x; its derivative is 1, else negative_slope."""
+    _refuse_whole(input, "leaky_relu")
     positive = input > 0
 
     def scale(tensor: Tensor) -> Tensor:
@@ -48,6 +57,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> tuple[Tensor, Pul
 
 def elu(input: Tensor, alpha: float = 1.0) -> tuple[Tensor, Pullback]:
     """x where x > 0, else alpha (exp(x) - 1); its derivative is 1, else alpha exp(x)."""
+    _refuse_whole(input, "elu")
     output = torch.where(input < 0, torch.expm1(input) * alpha, input)
 
     def pullback(grad_output: Tensor) -> Tensor:
@@ -61,6 +71,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> tuple
 
     Where beta x > threshold the output is x itself and the derivative 1.
     """
+    _refuse_whole(input, "softplus")
     scaled = widened(input) * beta
     exponential = torch.exp(scaled)
     linear = scaled > threshold
@@ -87,6 +98,7 @@ def gelu(input: Tensor, approximate: str = "none") -> tuple[Tensor, Pullback]:
     Raises:
         RuntimeError: approximate is neither "none" nor "tanh".
     """
+    _refuse_whole(input, "gelu")
     dtype, input = input.dtype, widened(input)
     if approximate == "none":
         distribution = (torch.erf(input * math.sqrt(0.5)) + 1) * 0.5
@@ -110,6 +122,7 @@ def gelu(input: Tensor, approximate: str = "none") -> tuple[Tensor, Pullback]:
 
 def silu(input: Tensor) -> tuple[Tensor, Pullback]:
     """x s(x), elementwise, with s(x) = 1 / (1 + exp(-x)); its derivative is s (1 + x (1 - s))."""
+    _refuse_whole(input, "silu")
     sigmoid = torch.sigmoid(input)
     return input * sigmoid, lambda grad: grad * sigmoid * (1 + input * (1 - sigmoid))
 

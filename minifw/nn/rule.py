@@ -69,6 +69,9 @@ def parametric_rule(
     bias_data = None if bias is None else bias.data
     output, pullback = function(input, weight=weight_data, bias=bias_data, **options)
     then = 0 if weight_data is None else version(weight_data)
+    # As torch, a parameter that is frozen during the call gets no gradient of it.
+    needs_weight = weight is not None and weight.requires_grad
+    needs_bias = bias is not None and bias.requires_grad
 
     # Python evaluates annotations of an inner function in every call of the outer: keep them short.
     def pull_and_add(grad_output: Tensor, needs_input_grad: bool = True) -> Any:
@@ -78,8 +81,8 @@ def parametric_rule(
             grad_output,
             (
                 needs_input_grad,
-                weight is not None and weight.requires_grad,
-                bias is not None and bias.requires_grad,
+                needs_weight and weight.requires_grad,  # type: ignore[union-attr]
+                needs_bias and bias.requires_grad,  # type: ignore[union-attr]
             ),
         )
         if grad_weight is not None:

@@ -67,6 +67,10 @@ class Adam(Optimizer, keeps_grads=False):
         )
         self._blocks: dict[Parameter, tuple[Parameters, list[_Block]]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickle does not keep views of one tensor together, so a copy lays its moments out anew.
+        return {**vars(self), "_blocks": {}}
+
     def check(self, settings: Mapping[str, Any]) -> None:
         super().check(settings)
         expect(settings["eps"] >= 0, "epsilon value", settings["eps"], "a number of at least 0")

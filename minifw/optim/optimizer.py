@@ -31,7 +31,7 @@ class Optimizer:
     Args:
         keeps_grads: keyword of the class statement, ``class SGD(Optimizer, keeps_grads=False)``:
             whether ``update`` may keep a gradient that it was given. If not, gradients of captured
-            steps need no copy. It holds for this class alone, not for subclasses. Default: True.
+            calls need no copy. It holds for this class alone, not for subclasses. Default: True.
         params: the parameters to train, or groups of them: dicts of "params" and of settings that
             differ from the defaults.
         defaults: settings of groups that do not give them.
@@ -170,7 +170,8 @@ class Optimizer:
         """Copy settings and state from ``state_dict``, of this framework or of torch.
 
         Raises:
-            ValueError: number or sizes of its groups differ from this optimizer's.
+            ValueError: number or sizes of its groups differ from this optimizer's, or it lacks
+                settings of this optimizer, as the state of one of another kind does.
         """
         saved = state_dict["param_groups"]
         given = [len(group["params"]) for group in saved]
@@ -180,6 +181,15 @@ class Optimizer:
                 f"loaded state dict has parameter groups of sizes {given}, expected {expected}; "
                 "create the optimizer with the groups of the saved one"
             )
+        # Flags may be missing: older versions of torch have fewer.
+        needed = {name for name, value in self.defaults.items() if not isinstance(value, bool)}
+        for group in saved:
+            if not needed <= group.keys():
+                raise ValueError(
+                    f"loaded state dict has no {', '.join(sorted(needed - group.keys()))}, which "
+                    f"{type(self).__name__} needs; load it into an optimizer of the kind that "
+                    "saved it"
+                )
         self.param_groups = [
             {**self.defaults, **group, "params": present["params"]}
             for group, present in zip(saved, self.param_groups, strict=True)

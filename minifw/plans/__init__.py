@@ -1,8 +1,9 @@
-"""Captured steps: training steps that are captured once and then replayed, as CUDA graphs.
+"""Captured calls: a module's call and its backward pass, recorded once and then replayed.
 
-Nothing here computes anything new: under :func:`disabled` every step has the same result, later.
+CUDA graphs do the same. Nothing here computes anything new: under :func:`disabled` every call has
+the same result, later.
 """
 
-from minifw.plans.plan import differentiate, disabled
+from minifw.plans.captured import disabled
 
-__all__ = ["differentiate", "disabled"]
+__all__ = ["disabled"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Call", "OtherwiseError", "Recorder", "place"]
+__all__ = ["Call", "NotRepeatableError", "OtherwiseError", "Recorder", "place"]
 
 # What looks at shapes alone, what does not depend on values, and what a copy does as well.
 _LOOKS = {"__get__", "__len__", "dim", "element_size", "is_floating_point", "numel", "size"}
@@ -18,6 +18,10 @@ _CASTS = {"bool", "float", "long", "to"}
 
 class OtherwiseError(Exception):
     """The answer to a question is not the one of the computation that was recorded."""
+
+
+class NotRepeatableError(Exception):
+    """The calls of a computation are not all that its results depend on."""
 
 
 class Call(NamedTuple):
@@ -57,43 +61,57 @@ class Recorder(TorchFunctionMode):
     What returns a view is not made again, as the tensor that it is of stays.
 
     Args:
-        given: the tensors whose values change from one time to the next.
-        largest: bytes of the tensors that the calls make, with more of which none are noted.
+        largest: bytes of the tensors that the calls may make.
 
     Attributes:
         calls: in their order.
-        possible: whether these calls are all that the results depend on.
         given: the places of what was given.
         undo: how to read, and to put back, what the calls up to the last question change.
+        before: how to put generators back to what they were, and what that is.
+
+    Raises:
+        NotRepeatableError: in a call, these calls are not all that the results depend on.
     """
 
-    def __init__(self, given: Iterable[Tensor], largest: int) -> None:
+    def __init__(self, largest: int) -> None:
         super().__init__()
         self.calls: list[Call] = []
-        self.possible = True
-        self.given = set(map(place, given))
+        self.given: set[int] = set()
         self.undo: list[Any] = []
+        self.before: list[tuple[Callable[[Any], object], Any]] = []
         self._largest = largest
-        self._changing = {*self.given}
+        self._changing: set[int] = set()
         self._changed: dict[int, Any] = {}  # by id of a generator or a tensor that was given
         self._kept: list[Tensor] = []  # so that no two have had one place
+
+    def give(self, tensors: Iterable[Tensor]) -> None:
+        """Say which tensors have other values the next time."""
+        places = set(map(place, tensors))
+        self.given |= places
+        self._changing |= places
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         keywords, name = kwargs or {}, function.__name__
-        call = partial(function, *args, **keywords)
-        result = call()
-        given, made = list(_tensors([args, *keywords.values()])), list(_tensors([result]))
+        given = list(_tensors([args, *keywords.values()]))
         places = set(map(place, given))
-        new = {place(tensor) for tensor in made} - places
-        if not self.possible or (name in _LOOKS and not made):
-            return result
-        self._kept += made if new else []
         if "generator" in keywords:
             source = keywords["generator"] or torch.default_generator
-            known = source.device == result.device
-            self._changed[id(source)] = (source.get_state, source.set_state) if known else None
+            _expect(bool(given) and source.device == given[0].device)
+            if id(source) not in self._changed:
+                self.before.append((source.set_state, source.get_state()))
+            self._changed[id(source)] = (source.get_state, source.set_state)
+        if given and name.endswith("_"):  # in place: it is not to be changed if it is not noted
+            _expect(not name.endswith("setitem__"))
+            _expect(name.endswith("__") or place(given[0]) in self._changing)
+        call = partial(function, *args, **keywords)
+        result = call()
+        made = list(_tensors([result]))
+        new = {place(tensor) for tensor in made} - places
+        if name in _LOOKS and not made:
+            return result
+        self._kept += made if new else []
 
         def note(result: Tensor | None, again: Callable[[], object]) -> None:
             without_out = {key: value for key, value in keywords.items() if key != "out"}
@@ -103,27 +121,29 @@ class Recorder(TorchFunctionMode):
             )
 
         if any(result is tensor for tensor in given):  # in place
-            self.possible = place(result) in self._changing
+            _expect(place(result) in self._changing)
             if name not in _CASTS and place(result) in self.given:
                 self._changed[id(result)] = result.clone, result.copy_
             note(result, call)
         elif new and result is made[0]:
-            self.possible = sum(tensor.nbytes for tensor in self._kept) <= self._largest
+            _expect(sum(tensor.nbytes for tensor in self._kept) <= self._largest)
             if name == "empty_like":
                 self._changing |= new
             elif name not in _FIXED and not (places and places.isdisjoint(self._changing)):
                 self._changing |= new
                 note(result, _into(result, call))
         elif made:  # views
-            self.possible = not new
+            _expect(not new)
         else:
             self.undo = [*self._changed.values()]
-            self.possible = result is not None and None not in self.undo
+            _expect(result is not None)
             note(None, partial(_ask, call, result))
-        if not self.possible:
-            for held in (self.calls, self._kept, self._changed, self.undo):
-                held.clear()
         return result
+
+
+def _expect(repeatable: bool) -> None:
+    if not repeatable:
+        raise NotRepeatableError
 
 
 def place(tensor: Tensor) -> int:

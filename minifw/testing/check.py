@@ -26,6 +26,7 @@ from torch import Generator, Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from minifw import plans
 from minifw.testing.case import seeded
 from minifw.testing.clause import clause_of
 from minifw.testing.comparison import Comparison, Drawn, Move, draw, stay
@@ -463,6 +464,16 @@ class _Perturbing(TorchDispatchMode):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Perturbing, (self.move,)
+
+    def __enter__(self) -> Any:
+        # A captured call of minifw writes into tensors that it has, which are not moved.
+        self._eagerly = plans.disabled()
+        self._eagerly.__enter__()
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._eagerly.__exit__(*error)
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
