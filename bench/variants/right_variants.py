@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.console import Console
 
 from bench.cli.command_line import progress_bar
 from bench.cli.files import markdown, write_files
+from bench.cli.workers import workers
 from bench.variants import VARIANTS, Variant
 from minifw.testing import Report, Status
 from minifw.testing.verification import verify_comparison
@@ -52,7 +53,7 @@ def right_variants(
         A row a variant: "family", "variant", "contract", "status", "broken" (the clauses that
         decide and are not kept), "reason" and "seconds".
     """
-    parallel = Parallel(n_jobs=jobs, return_as="generator")
+    parallel = workers(jobs, return_as="generator")
     found = []
     with progress_bar(console, "variants") as bar:
         task = bar.add_task("right variants", total=len(rows))

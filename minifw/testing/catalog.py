@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minifw.testing.comparison import Comparison
-from minifw.testing.example import DTYPES, Example
+from minifw.testing.example import DTYPES, Example, ordinary
 from minifw.testing.random_layers import acts_at_random
 from minifw.testing.subjects.make import entries
 
@@ -98,6 +98,9 @@ def catalog(
     def each(example: Example, names: Sequence[str]) -> tuple[Example, ...]:
         return tuple(replace(example, dtype=dtype) for dtype in names)
 
+    def scaled(scale: float) -> tuple[Example, ...]:
+        return tuple(map(ordinary, each(Example(scale=scale, seed=14), low)))
+
     def values(dtype: str) -> tuple[Example, ...]:
         return tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
 
@@ -126,8 +129,8 @@ def catalog(
         "larger-batch": Check("derivative", (Example(batch=19, seed=16, dtype=base),)),
         **{f"values-{dtype}": Check("precision", values(dtype)) for dtype in dtypes[1:]},
         # Where formulas overflow and cancel that are right in between.
-        "large-numbers": Check("precision", each(Example(scale=1000.0, seed=14), low)),
-        "small-numbers": Check("precision", each(Example(scale=0.001, seed=14), low)),
+        "large-numbers": Check("precision", scaled(1000.0)),
+        "small-numbers": Check("precision", scaled(0.001)),
         # Where a difference of means loses its digits: a variance as E[x^2] - E[x]^2.
         "far-from-0": Check("precision", each(Example(shift=1000.0, seed=15), two)),
         # A sum kept in half precision shows only where it is long and nothing cancels.

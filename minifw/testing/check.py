@@ -255,11 +255,11 @@ def check(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too
-        if _odd(comparison, clause, expected.named):
-            return [alone(Status.SKIPPED, ODD)]
         lost = isinstance(error, LostProcess) or not isinstance(error, Exception)
         if not lost and _refusal(comparison, expected):
             return [alone(Status.SKIPPED, f"{REFUSES}: {first_line(error)}")]
+        if _odd(comparison, clause, expected.named):
+            return [alone(Status.SKIPPED, ODD)]
         return [alone(Status.ERROR, first_line(error))]
     side_effects = [
         alone(Status.FAILED, effect, "side-effects")

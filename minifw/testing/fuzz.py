@@ -13,7 +13,7 @@ from minifw.testing.case import Case
 from minifw.testing.check import check
 from minifw.testing.clause import CLAUSES, clause_of
 from minifw.testing.comparison import Comparison
-from minifw.testing.example import LAYOUTS, Example
+from minifw.testing.example import LAYOUTS, Example, ordinary
 from minifw.testing.passes import PASSES
 from minifw.testing.verdict import Status, Verdict, failures, nearer
 
@@ -68,7 +68,7 @@ def examples(
         ),
         shrink=st.sampled_from([1.0, 0.7] if shared else [1.0]),
         seed=st.integers(0, 2**31),
-    )
+    ).map(ordinary)
 
 
 class _Found(Exception):  # noqa: N818 -- a finding, not an error of the harness
