@@ -93,7 +93,7 @@ def _parser() -> Parser:
     add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
     add("--faults", action="store_true",
         help="also put each fault of the catalog into minifw, and see what finds it; and verify "
-        "the wrong subjects and the right variants, to see what is missed, and found by mistake")  # fmt: skip
+        "wrong subjects and right variants, to see what is missed or found by mistake")  # fmt: skip
     add(
         "--quick",
         action="store_true",

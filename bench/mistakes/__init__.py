@@ -5,7 +5,11 @@ stand beside PyTorch's, as a stranger's code does.
 """
 
 from bench.mistakes import (  # noqa: F401 -- each notes its mistakes
+    cotangents,
+    layouts,
+    precision,
     sizes,
+    values,
 )
 from bench.mistakes.mistake import MISTAKES, Mistake
 

@@ -201,3 +201,28 @@ class Linear(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function.apply(x, self.weight, self.bias)
+
+
+def layer_norm_grads(
+    n: Tensor, scale: Tensor, weight: Tensor, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The right gradients of a layer norm, from the normalized input and 1 / the deviation."""
+    wanted = wide(grad) * wide(weight)
+    dot = (wanted * n).mean(-1, keepdim=True)
+    grad_x = scale * (wanted - wanted.mean(-1, keepdim=True) - n * dot)
+    grads = grad_x, rows(wide(grad) * n).sum(0), rows(wide(grad)).sum(0)
+    return grads[0].to(grad.dtype), grads[1].to(weight.dtype), grads[2].to(weight.dtype)
+
+
+class LayerNorm(torch.nn.Module):
+    """Parameters of a layer norm, and the function that a subclass names."""
+
+    function: type[Function]
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(size))
+        self.bias = torch.nn.Parameter(torch.zeros(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function.apply(x, self.weight, self.bias)
