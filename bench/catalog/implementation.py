@@ -67,8 +67,13 @@ class Implementation:
 
     def verify(self, **options: Any) -> Report:
         """Verify it under its contract, with options of ``verify_comparison``."""
-        settings = {"contract": self.contract, "allow": self.allow, "dtypes": self.dtypes}
-        return verify_comparison(self.comparison(), **(settings | options))
+        return verify_comparison(
+            self.comparison(),
+            contract=self.contract,
+            allow=self.allow,
+            dtypes=self.dtypes,
+            **options,
+        )
 
 
 def noted(catalog: list[I], record: type[I], fields: Mapping[str, Any]) -> Callable[[T], T]:

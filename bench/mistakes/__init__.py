@@ -5,9 +5,15 @@ stand beside PyTorch's, as a stranger's code does.
 """
 
 from bench.mistakes import (  # noqa: F401 -- each notes its mistakes
+    cheats,
     cotangents,
+    formulas,
+    higher_order,
     layouts,
+    life,
     precision,
+    protocol,
+    ranks,
     sizes,
     values,
 )

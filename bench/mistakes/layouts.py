@@ -40,7 +40,7 @@ def _read(x: Tensor, places: Tensor) -> Tensor:
 
 def _in_order(x: Tensor, offset: int | None = None) -> Tensor:
     """What a kernel reads that knows an address and a number of entries, and no strides."""
-    start = x.storage_offset() if offset is None else offset
+    start = int(x.storage_offset()) if offset is None else offset
     return _read(x, start + torch.arange(x.numel())).reshape(x.shape) if x.numel() else x
 
 
@@ -86,7 +86,7 @@ class SoftmaxOfRowStride(SoftmaxForward):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         if grad.dim() == 2 and grad.numel():
-            starts = grad.storage_offset() + grad.stride(0) * torch.arange(len(grad))
+            starts = int(grad.storage_offset()) + grad.stride(0) * torch.arange(len(grad))
             grad = _read(grad, starts.unsqueeze(1) + torch.arange(grad.shape[1]))
         return softmax_grad(y, grad)
 
@@ -107,7 +107,7 @@ class TanhOfInputStrides(Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         if grad.numel():
-            places = torch.full(grad.shape, grad.storage_offset())
+            places = torch.full(grad.shape, int(grad.storage_offset()))
             for dim, (size, stride) in enumerate(zip(grad.shape, ctx.strides, strict=True)):
                 along = [1] * grad.dim()
                 along[dim] = size
