@@ -4,10 +4,11 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.console import Console
 from rich.progress import Progress
 
@@ -18,6 +19,7 @@ from bench.cli.command_line import (
     consoles,
     cores,
     device,
+    exit_codes,
     percent,
     positive,
     progress_bar,
@@ -25,6 +27,7 @@ from bench.cli.command_line import (
 )
 from bench.cli.files import OutputFolderError, check_writable, markdown, records
 from bench.cli.provenance import provenance
+from bench.cli.workers import workers
 from bench.comparison.baseline import (
     BaselineError,
     changes,
@@ -63,7 +66,8 @@ crash, the same command makes only the missing runs and prints the same table. b
 lists and exports the stored runs.
 
 exit codes:
-  0  equal    1  different    2  wrong usage    3  slower than allowed    130  interrupted
+  0  equal    1  different    2  wrong usage    3  slower than allowed
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 DTYPES = ("float32", "float64")
@@ -72,6 +76,7 @@ DTYPES = ("float32", "float64")
 # elsewhere.
 SEEDS, CHAOTIC = 20, {"xavier-tanh": 60}
 QUICK_SEEDS, QUICK_EPOCHS = 2, 20
+JOBS = 8  # the most for each core: more fill the memory and are slower
 ROUNDS, QUICK_ROUNDS = 21, 6  # fewer than 6 have no interval
 
 
@@ -149,7 +154,7 @@ def _time(
         recipes = []
     bar = progress.add_task("timing", total=len(recipes))
     # One process at a time; the sweep's processes, which have imported everything.
-    one_by_one = Parallel(n_jobs=arguments.jobs, pre_dispatch=1, return_as="generator")
+    one_by_one = workers(arguments.jobs, pre_dispatch=1, return_as="generator")
     rounds, memory = [], []
     for timed, sizes in one_by_one(
         delayed(_measure)(recipe, arguments.rounds, settings) for recipe in recipes
@@ -177,11 +182,18 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Res
         for seed in range(arguments.seeds or CHAOTIC.get(recipe, SEEDS))
     ]
     with (
-        RunStore(arguments.output_dir / FILE, arguments.fresh) as store,
+        RunStore(
+            arguments.output_dir / FILE,
+            "rename" if arguments.fresh else "rename damaged",
+        ) as store,
         progress_bar(log, "%") as progress,
     ):
         if store.put_aside:
-            log.print(f"compare.py: the earlier store is now {store.put_aside}")
+            log.print(
+                f"compare.py: the earlier store could not be used and is now {store.put_aside}; "
+                "its runs are made again",
+                soft_wrap=True,
+            )
         finished, taken = resume(
             tasks,
             settings,
@@ -248,7 +260,8 @@ def _compare(arguments: argparse.Namespace, out: Console, log: Console) -> int:
     return 1 if not comparison.same else 3 if regressions else 0
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -256,6 +269,10 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.list:
         _list_recipes(out, arguments.json)
         return 0
+    if arguments.threads > cores():
+        parser.error(f"--threads: at most one for each of the {cores()} cores")
+    if arguments.jobs > JOBS * cores():
+        parser.error(f"--jobs: at most {JOBS} for each of the {cores()} cores")
     if arguments.fail_on_regression is not None and arguments.baseline is None:
         parser.error("--fail-on-regression needs a --baseline to compare with")
     if arguments.baseline and set(arguments.frameworks) != set(FRAMEWORKS):

@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from bench.cli.command_line import Parser, consoles, show
+from bench.cli.command_line import Parser, consoles, exit_codes, show
 from bench.cli.files import OutputFolderError, check_writable, records, write_files
 from bench.runs.store import FILE, RunStore, StoreError
 
@@ -24,6 +25,7 @@ examples:
 
 exit codes:
   0  success    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe
 """
 
 TABLES = {
@@ -78,7 +80,35 @@ def _format_table(listed: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns=[*same, "test_accuracy_mean"])
 
 
-def main(argv: list[str] | None = None) -> int:
+def _write_csv(frames: Iterator[pd.DataFrame], path: Path) -> int:
+    """Write frames as they come, and return the number of rows."""
+    rows = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for index, frame in enumerate(frames):
+            frame.to_csv(file, index=False, header=index == 0)
+            rows += len(frame)
+    return rows
+
+
+def _write_json(frames: Iterator[pd.DataFrame], path: Path) -> int:
+    """Write a list of records as they come, one a line, and return their number."""
+    rows = 0
+    with path.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for frame in frames:
+            for record in records(frame):
+                file.write(("," if rows else "") + "\n " + json.dumps(record))
+                rows += 1
+        file.write("\n]\n")
+    return rows
+
+
+def _damage(store: RunStore) -> list[str]:
+    return [f"{len(store.damaged)} damaged rows are left out."] if store.damaged else []
+
+
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -91,24 +121,21 @@ def main(argv: list[str] | None = None) -> int:
     with parser.ending(StoreError, OutputFolderError), RunStore(path) as store:
         if export:
             check_writable(export.parent)
-            table: pd.DataFrame = getattr(store, arguments.table)()
-            write_files(
-                export.parent,
-                {
-                    export.name: lambda file: (
-                        table.to_csv(file, index=False)
-                        if export.suffix == ".csv"
-                        else file.write_text(json.dumps(records(table), indent=1) + "\n")
-                    )
-                },
-            )
-            show(out, f"{len(table)} rows of {arguments.table}: {export}")
+            write = _write_csv if export.suffix == ".csv" else _write_json
+            rows = 0
+
+            def written(file: Path) -> None:
+                nonlocal rows
+                rows = write(store.frames(arguments.table), file)
+
+            write_files(export.parent, {export.name: written})
+            show(out, f"{rows} rows of {arguments.table}: {export}", *_damage(store))
             return 0
-        listed = _listed(store.runs())
+        listed = _listed(store.table("runs"))
     if arguments.json:
         print(json.dumps(records(listed), indent=2))
     else:
-        show(out, _format_table(listed))
+        show(out, _format_table(listed), *_damage(store))
     return 0
 
 

@@ -5,20 +5,21 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from bench import figures
 from bench.accuracy import initialization as tables
-from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
+from bench.cli.command_line import Parser, at_least, consoles, cores, exit_codes, progress_bar, show
 from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
 from bench.cli.provenance import provenance
+from bench.cli.workers import workers
 from bench.runs.sweep import STACK
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES, Recipe, default_uniform
@@ -34,7 +35,8 @@ examples:
   python bench/initialization.py --quick --json > tables.json
 
 exit codes:
-  0  success    2  wrong usage    130  interrupted
+  0  success    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 # 100 seeds distinguish a difference of 1 percentage point after 200 epochs from none; 30 do not.
@@ -147,7 +149,7 @@ def _do(task: StackTask, epochs: int) -> pd.DataFrame:
 
 def _runs(tasks: list[StackTask], epochs: int, jobs: int) -> Iterator[pd.DataFrame]:
     """Make the runs ``tasks`` and yield those of each task when it ends."""
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    parallel = workers(jobs, return_as="generator_unordered")
     yield from parallel(delayed(_do)(task, epochs) for task in tasks)
 
 
@@ -173,7 +175,8 @@ def _parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -8,6 +8,7 @@ has threads. A peer is timed only if its weights equal PyTorch's after some epoc
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,7 +19,16 @@ import pandas as pd
 from rich.console import Console
 
 from bench import figures
-from bench.cli.command_line import Parser, at_least, consoles, cores, positive, progress_bar, show
+from bench.cli.command_line import (
+    Parser,
+    at_least,
+    consoles,
+    cores,
+    exit_codes,
+    positive,
+    progress_bar,
+    show,
+)
 from bench.cli.files import (
     Content,
     OutputFolderError,
@@ -64,7 +74,8 @@ examples:
   python bench/peers.py --fail-below 1.5 --fail-above-import 60
 
 exit codes:
-  0  success    1  a peer is wrong    2  wrong usage    3  slower than allowed    130  interrupted
+  0  success    1  a peer is wrong    2  wrong usage    3  slower than allowed
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 EXPERIMENTS = ("network", "stack", "wide", "import")
@@ -281,7 +292,8 @@ def _versions() -> dict[str, str | None]:
     return {name: version(name) if find_spec(name) else None for name in names}
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -9,14 +9,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from bench.cli.command_line import Parser, at_least, consoles, progress_bar, show
+from bench.cli.command_line import Parser, at_least, consoles, exit_codes, progress_bar, show
 from bench.cli.files import (
     Content,
     OutputFolderError,
@@ -42,7 +42,8 @@ examples:
   python bench/profile_step.py --quick --json > profile.json
 
 exit codes:
-  0  success    2  wrong usage    130  interrupted
+  0  success    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 STEP = "whole step"
@@ -161,7 +162,8 @@ def _notes(recipe: str, rounds: int) -> list[str]:
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -3,13 +3,14 @@
 import argparse
 import contextlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from bench import ROOT
-from bench.cli.command_line import Parser, progress_bar
+from bench.cli.command_line import Parser, exit_codes, progress_bar
 from bench.cli.files import OutputFolderError, check_writable, write_files
 from bench.page.files import NoRowsError, UnreadableFileError, read_json
 from bench.page.parts import PAGE_PARTS
@@ -23,7 +24,8 @@ examples:
   results python bench/report.py --output-dir /tmp/float64     the page of another folder
 
 exit codes:
-  0  success    2  wrong usage    130  interrupted
+  0  success    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 PAGE = "report.html"
@@ -93,7 +95,8 @@ def _parser() -> Parser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     folder = parser.parse_args(argv).output_dir

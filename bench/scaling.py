@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from bench import figures
-from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
+from bench.cli.command_line import Parser, at_least, consoles, cores, exit_codes, progress_bar, show
 from bench.cli.files import (
     Content,
     OutputFolderError,
@@ -43,7 +43,8 @@ examples:
   python bench/scaling.py --quick --json > scaling.json    the tables, for a program
 
 exit codes:
-  0  success    1  a framework is wrong    2  wrong usage    130  interrupted
+  0  success    1  a framework is wrong    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 AXES = ("width", "depth", "batch")
@@ -207,7 +208,8 @@ def _notes(arguments: argparse.Namespace, peak: float) -> list[str]:
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -8,12 +8,13 @@ import argparse
 import json
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.cli.command_line import Parser, consoles, show
+from bench.cli.command_line import Parser, consoles, exit_codes, show
 from bench.cli.files import (
     Content,
     OutputFolderError,
@@ -35,6 +36,7 @@ examples:
 
 exit codes:
   0  success    1  a test or a verdict failed in a version    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe
 """
 
 
@@ -142,7 +144,8 @@ def _notes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.console import Console
 
-from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
+from bench.cli.command_line import Parser, at_least, consoles, cores, exit_codes, progress_bar, show
 from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
+from bench.cli.workers import workers
 from minifw.data import k_fold
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import POINTS, SEARCHES
@@ -33,7 +34,8 @@ examples:
   python bench/tune.py early-stopping --quick --json > table.json
 
 exit codes:
-  0  success    2  wrong usage    130  interrupted
+  0  success    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 QUICK_EPOCHS = 20
@@ -111,7 +113,7 @@ def _runs(
 ) -> Iterator[tuple[FoldTask, dict[str, float]]]:
     """Make the runs ``tasks`` and yield each with its result, in order."""
     options = (arguments.folds, arguments.seed, epochs, arguments.framework)
-    parallel = Parallel(n_jobs=arguments.jobs, return_as="generator")
+    parallel = workers(arguments.jobs, return_as="generator")
     yield from zip(tasks, parallel(delayed(_do)(task, *options) for task in tasks), strict=True)
 
 
@@ -145,7 +147,8 @@ def _named(setting: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in setting.items())
 
 
-def main(argv: list[str] | None = None) -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)

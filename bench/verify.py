@@ -11,12 +11,22 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.console import Console
 
 import minifw
-from bench.cli.command_line import Parser, at_least, consoles, cores, device, progress_bar, show
+from bench.cli.command_line import (
+    Parser,
+    at_least,
+    consoles,
+    cores,
+    device,
+    exit_codes,
+    progress_bar,
+    show,
+)
 from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
+from bench.cli.workers import workers
 from bench.equivalence.certificate import Certificate, certify
 from bench.equivalence.lockstep import lockstep
 from bench.equivalence.tables import by_class, by_row
@@ -58,7 +68,8 @@ a layer of your own is verified by `minifw verify`, and here as well:
 `minifw verify --help` shows the options that may follow
 
 exit codes:
-  0  all PASSED    1  something FAILED or MISTRUSTED    2  wrong usage    130  interrupted
+  0  all PASSED    1  something FAILED or MISTRUSTED    2  wrong usage
+  4  the machine failed: no memory, a full disk, a lost worker, a closed pipe    130  interrupted
 """
 
 LOCKSTEP_EPOCHS = 20
@@ -185,7 +196,7 @@ def _verify_all(arguments: argparse.Namespace, log: Console) -> list[Report]:
     if not jobs:
         raise UsageError("nothing is left to verify; --list shows what there is")
     # A few are done sooner than a second process is there.
-    parallel = Parallel(n_jobs=1 if len(jobs) <= 4 else arguments.jobs, return_as="generator")
+    parallel = workers(1 if len(jobs) <= 4 else arguments.jobs, return_as="generator")
     reports: list[Report] = []
     with progress_bar(log, "cases") as progress:
         bar = progress.add_task("verifying", total=len(jobs))
@@ -300,6 +311,7 @@ def _write(folder: Path, reports: list[Report]) -> None:
     )
 
 
+@exit_codes
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -54,6 +54,7 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
+        self.mode = mode
         self._sign = 1 if mode == "min" else -1
         self._reset()
 

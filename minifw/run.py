@@ -1,14 +1,17 @@
 """Run: the state of a training run, so that it can be stopped, saved and resumed; its callbacks."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator
 
 from minifw.checkpoint import load, save
+from minifw.settings import describe, options
 
 if TYPE_CHECKING:
     import pandas
@@ -73,6 +76,10 @@ class History(list[dict[str, Any]]):
         return row[column]
 
 
+class _ChangedError(ValueError):
+    """The checkpoint is of a run with other settings."""
+
+
 @dataclass
 class Run:
     """The state of a training run, as callbacks see it; they may set ``stop``.
@@ -88,6 +95,8 @@ class Run:
         history: the rows so far.
         done: passes over the data so far, with a fraction for the current one.
         stop: whether to end after the current epoch.
+        arguments: of ``fit``, those that the result depends on besides; by name.
+        begun: the settings that the run was begun with, which a schedule may have changed since.
     """
 
     model: Any
@@ -99,15 +108,74 @@ class Run:
     history: History = field(default_factory=History)
     done: float = 0.0
     stop: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    begun: dict[str, str] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Set ``begun``."""
+        self.begun = self._settings()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state of the run to a file, by :func:`minifw.save`.
 
-        The file holds the state of model, optimizer, schedule and callbacks, the history, and the
-        random generators: torch's global ones, the run's, and those in attributes of modules.
+        The file holds the state of model, optimizer, schedule and callbacks, the history, the
+        random generators (torch's global ones, the run's, and those in attributes of modules), and
+        the settings of the run, as it was begun and as it is.
         """
-        state = {
-            "parts": self._parts(),
+        now = self._settings() | self._data
+        save(self._state() | {"parts": self._parts(), "settings": [now | self.begun, now]}, path)
+
+    def resume(self, path: str | os.PathLike[str], allow_changes: bool = False) -> None:
+        """Restore the state that :meth:`save` wrote, or leave everything as it is.
+
+        Args:
+            path: the file.
+            allow_changes: whether settings may differ from those of the run that wrote the file;
+                those of this run then hold. The learning rate of a schedule keeps its share of the
+                initial one. Default: False.
+
+        Raises:
+            ValueError: a run with other parts or settings wrote the file, or the file holds
+                something else.
+            RuntimeError, OSError: as :func:`minifw.load`.
+        """
+        name, state = os.fspath(path), load(path)
+        found = state.get("parts") if isinstance(state, dict) else None
+        if found != self._parts():
+            raise ValueError(
+                f"{name}: expected a run of {self._parts()}, got {found}; call fit with the "
+                "arguments that the run was begun with, or pass another checkpoint"
+            )
+        before = copy.deepcopy(self._state())
+        try:
+            begun, then = (dict(settings) for settings in state["settings"])
+            now = self._settings() | self._data
+            names = dict.fromkeys([*begun, *now])
+            changed = [n for n in names if now.get(n) not in (begun.get(n), then.get(n))]
+            if changed and not allow_changes:
+                differences = "; ".join(
+                    f"{n} was {begun.get(n, 'not there')}, is {now.get(n, 'not there')}"
+                    for n in changed
+                )
+                raise _ChangedError(
+                    f"{name}: expected a run with the settings of this one, but {differences}; "
+                    "pass fit the arguments that the run was begun with, another checkpoint, or "
+                    "allow_changes=True to resume with the new settings"
+                )
+            self._adopt(state, set(changed))
+            self._restore(state)
+        except _ChangedError:
+            raise
+        except Exception as error:
+            self._restore(before)
+            raise ValueError(
+                f"{name}: expected the state of this run, got another "
+                f"({type(error).__name__}: {error}); pass another checkpoint"
+            ) from None
+        self.begun |= {n: begun[n] for n in self.begun if n in begun and n not in changed}
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "states": [part.state_dict() for part in self._stateful()],
             "history": self.history,
             "stop": self.stop,
@@ -115,30 +183,55 @@ class Run:
             "global": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],  # type: ignore[no-untyped-call]
         }
-        save(state, path)
 
-    def resume(self, path: str | os.PathLike[str]) -> None:
-        """Restore the state that :meth:`save` wrote.
-
-        Raises:
-            ValueError: a run with other parts wrote the file.
-            RuntimeError, OSError: as :func:`minifw.load`, and as ``load_state_dict`` of the model.
-        """
-        state = load(path)
-        found = state.get("parts") if isinstance(state, dict) else None
-        if found != self._parts():
-            raise ValueError(
-                f"{os.fspath(path)}: expected a run of {self._parts()}, got {found}; call fit with "
-                "the arguments that the run was begun with, or pass another checkpoint"
-            )
+    def _restore(self, state: Mapping[str, Any]) -> None:
         for part, part_state in zip(self._stateful(), state["states"], strict=True):
             part.load_state_dict(part_state)
-        self.history[:] = state["history"]
-        self.done, self.stop = len(self.history), state["stop"]
+        self.history[:] = map(dict, state["history"])
+        self.done, self.stop = len(self.history), bool(state["stop"])
         for generator, generator_state in zip(self._generators(), state["generators"], strict=True):
             generator.set_state(generator_state)
         torch.set_rng_state(state["global"])
         torch.cuda.set_rng_state_all(state["cuda"])
+
+    def _adopt(self, state: Mapping[str, Any], changed: set[str]) -> None:
+        """Put this run's changed settings into ``state``, which would overwrite them."""
+        for index, group in enumerate(getattr(self.optimizer, "param_groups", ())):
+            saved = state["states"][1]["param_groups"][index]
+            place = f"optimizer.param_groups[{index}]"
+            decay = saved["lr"] / saved["initial_lr"] if saved.get("initial_lr") else 1.0
+            saved |= {k: v for k, v in options(group).items() if f"{place}.{k}" in changed}
+            if f"{place}.lr" in changed:
+                saved["lr"] *= decay
+        if self.scheduler is not None:
+            given = options(vars(self.scheduler))
+            state["states"][2].update(
+                {k: v for k, v in given.items() if f"scheduler.{k}" in changed}
+            )
+        for index, generator in enumerate(self._generators()):
+            if f"generators[{index}]" in changed:
+                state["generators"][index] = generator.get_state()
+
+    def _settings(self) -> dict[str, str]:
+        """Return what the parts were made with, and what a callback has counted left out."""
+        callbacks = [callback for callback in self.callbacks if callback.state_dict()]
+        parts = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "callbacks": callbacks,
+            "generators": self._generators(),
+        }
+        settings = {n: text for part in parts.items() for n, text in describe(*part)}
+        for index, callback in enumerate(callbacks):
+            for key in callback.state_dict():
+                settings.pop(f"callbacks[{index}].{key}", None)
+        return settings
+
+    @cached_property
+    def _data(self) -> dict[str, str]:
+        """The settings in the arguments: data is read once."""
+        return {n: text for argument in self.arguments.items() for n, text in describe(*argument)}
 
     def _stateful(self) -> list[Any]:
         schedulers = [] if self.scheduler is None else [self.scheduler]

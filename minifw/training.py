@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def fit(
     metrics: Mapping[str, Metric] | None = None,
     callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
+    allow_changes: bool = False,
     generator: Generator | Sequence[Generator] | None = None,
     progress: bool | None = None,
     train_step: Callable[..., Tensor] = train_step,
@@ -129,7 +131,9 @@ def fit(
         callbacks: such as :class:`~minifw.callbacks.EarlyStopping`. Default: none.
         checkpoint: file to save the run to after every epoch. If it exists, the run resumes from
             it: a run that was killed ends bit for bit as if it had not been. Pass the same
-            arguments as the first time. Default: none.
+            arguments as the first time; only ``epochs`` may differ. Default: none.
+        allow_changes: whether a run may resume with another learning rate, data, batch size or
+            other settings, which hold from there on. Default: False.
         generator: source of the batch order. Default: torch's global generator.
         progress: True draws a progress bar at once, False never; only on a terminal. Default: after
             two seconds.
@@ -142,10 +146,14 @@ def fit(
 
     Raises:
         ValueError: epochs, batch_size or accumulate is below 1; :func:`minifw.data.batches` refuses
-            the data; the history has no column to monitor; the checkpoint is of another run; model
+            the data; the history has no column to monitor; the checkpoint is of another run, or of
+            one with other settings (the message names them; nothing has been changed); model
             and criterion are not both stacks of one size, or one is trained with other arguments
             than :func:`minifw.stack` names.
         RuntimeError: the checkpoint is damaged.
+
+    Warns:
+        RuntimeWarning: a loss is NaN; once a run, with its epoch and step.
     """
     if epochs < 1:
         raise ValueError(f"expected a number of epochs of at least 1, got {epochs}")
@@ -161,14 +169,26 @@ def fit(
         )
     layout.check(generator, scheduler_monitor, callbacks)
     callbacks = list(callbacks)
-    run = Run(model, optimizer, scheduler, generator, callbacks, epochs)
+    arguments = {
+        "criterion": criterion,
+        "data": data,
+        "validation_data": validation_data,
+        "batch_size": batch_size,
+        "accumulate": accumulate,
+        "scheduler_monitor": scheduler_monitor,
+        "metrics": list(metrics),
+    }
+    run = Run(model, optimizer, scheduler, generator, callbacks, epochs, arguments=arguments)
+    if checkpoint is not None:
+        run.begin()
     if progress is not False and sys.stderr.isatty():
         callbacks = [*callbacks, ProgressBar(0.0 if progress else 2.0)]
     model.train()
     for callback in callbacks:
         callback.on_train_begin(run)
     if checkpoint is not None and Path(checkpoint).exists():
-        run.resume(checkpoint)
+        run.resume(checkpoint, allow_changes)
+    warned = False
     try:
         while len(run.history) < epochs and not run.stop:
             losses, sizes = [], []
@@ -180,8 +200,19 @@ def fit(
                 for callback in callbacks:
                     callback.on_step_end(run)
             weights = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
-            loss = (weights @ torch.stack(losses).cpu().double()).tolist()
+            stacked = torch.stack(losses).cpu().double()
+            loss = (weights @ stacked).tolist()
             seconds = time.perf_counter() - start  # reading the losses waits for the device
+            nan = stacked.isnan().reshape(len(losses), -1).any(1)
+            if nan.any() and not warned:
+                warned = True
+                step = int(nan.to(torch.uint8).argmax()) + 1
+                warnings.warn(
+                    f"the loss is NaN from epoch {len(run.history) + 1}, step {step} on; try a "
+                    "smaller learning rate, or look for NaN in the data",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             row = {"epoch": len(run.history) + 1, "seconds": seconds, "loss": loss}
             if metrics:
                 measured = evaluate(model, data, metrics, no_grad)

@@ -1,13 +1,18 @@
 """Files, saved, refused when damaged, never half-written; runs that go on where they ended."""
 
+import copy
+import functools
 import itertools
 import math
+import multiprocessing
 import os
 import pickle
+import resource
 import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ from torch import Generator, Tensor
 
 import minifw
 from minifw import EarlyStopping, data, nn
+from minifw.checkpoint import _checksum
 from minifw.run import Callback, Run
 from reference.frameworks import FRAMEWORKS, Framework
 
@@ -166,23 +172,118 @@ def test_errors_of_files_and_states_are_clear(tmp_path: Path) -> None:
     assert [tmp_path / "dir"] == list(tmp_path.iterdir())
 
 
-def test_a_save_that_fails_leaves_the_earlier_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     minifw.save({"weight": torch.ones(2)}, path)
     before = path.read_bytes()
-
-    def half(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[: len(content) // 2])
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="no space"):
-        minifw.save({"weight": torch.zeros(2)}, path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            minifw.save({"weight": torch.zeros(5000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert before == path.read_bytes()
     assert [path] == list(tmp_path.iterdir())
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    path, left = tmp_path / "model.safetensors", tmp_path / ".model.safetensors.tmp"
+    left.write_bytes(bytes(10_000))
+    minifw.save({"weight": torch.ones(2)}, path)
+    assert_same({"weight": torch.ones(2)}, minifw.load(path))
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_loaded_tensors_do_not_change_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    minifw.save({"weight": torch.ones(5000)}, path)
+    loaded = minifw.load(path)
+    with path.open("r+b") as file:  # in place: the same inode
+        file.truncate(0)
+        file.write(bytes(30_000))
+    assert torch.equal(torch.ones(5000), loaded["weight"])
+
+
+def test_a_saved_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path, new = tmp_path / "model.safetensors", tmp_path / "new"
+    path.touch(0o600)
+    mask = os.umask(0o027)
+    try:
+        minifw.save({}, path)
+        minifw.save({}, new)
+    finally:
+        os.umask(mask)
+    assert (0o600, 0o640) == (path.stat().st_mode & 0o777, new.stat().st_mode & 0o777)
+
+
+def save_and_load(path: Path, times: int, writer: int) -> int:
+    """Save and load in turn; return the number of whole states that were read."""
+    whole = 0
+    for _ in range(times):
+        minifw.save({"a": torch.full((2000,), writer), "b": torch.full((9,), writer)}, path)
+        loaded = minifw.load(path)
+        whole += set(loaded["a"].tolist()) == set(loaded["b"].tolist())
+    return whole
+
+
+@pytest.mark.parametrize(
+    "executor",
+    [
+        ThreadPoolExecutor,
+        functools.partial(ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn")),
+    ],
+    ids=["threads", "processes"],
+)
+def test_400_saves_and_loads_of_one_path_at_once_succeed(executor: Any, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with executor(2) as pool:
+        counts = pool.map(save_and_load, [path] * 4, [100] * 4, range(4))
+        assert [100] * 4 == list(counts)
+    assert [path] == list(tmp_path.iterdir())
+
+
+CONTAINS_ITSELF: dict[str, Any] = {}
+CONTAINS_ITSELF["again"] = CONTAINS_ITSELF
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        ({("a", 1): 2}, TypeError, r"keys that are numbers, strings or None, got tuple \('a', 1\)"),
+        ({"a": {b"x": 2}}, TypeError, "got bytes b'x' at 'a'"),
+        ({"__metadata__": torch.ones(1)}, ValueError, "reserves the name '__metadata__'"),
+        (CONTAINS_ITSELF, ValueError, "contains itself"),
+    ],
+    ids=["tuple", "bytes", "reserved", "contains itself"],
+)
+def test_states_that_could_not_be_loaded_are_refused_when_saved(
+    state: Any, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        minifw.save(state, tmp_path / "x")
+    assert [] == list(tmp_path.iterdir())
+
+
+FORGED = {
+    "no JSON": "{",
+    "missing tensor": '{"tensor": "b"}',
+    "tensor named by a list": '{"tensor": ["a"]}',
+    "no pairs": '{"dict": [1]}',
+    "dict of nothing": '{"dict": null}',
+    "neither": "{}",
+    "key that is a list": '{"dict": [[[1], 2]]}',
+    "long number": "1" * 5000,
+    "deep": "[" * 100_000 + "]" * 100_000,
+}
+
+
+@pytest.mark.parametrize("structure", FORGED.values(), ids=FORGED)
+def test_a_forged_structure_is_one_clear_error(structure: str, tmp_path: Path) -> None:
+    path, tensors = tmp_path / "forged", {"a": torch.ones(2)}
+    save_file(tensors, path, {"structure": structure, "sha256": _checksum(structure, tensors)})
+    with pytest.raises(RuntimeError, match=r"forged: expected the structure that minifw.save"):
+        minifw.load(path)
 
 
 # Runs.
@@ -313,6 +414,136 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(RuntimeError, match="damaged"):
         train(FRAMEWORKS["minifw"], "momentum", path)
+
+
+def begin(path: Path | None, epochs: int = 2, **changes: Any) -> tuple[Any, Any, Any]:
+    """Train a small model; ``changes`` replace what it is made of, or arguments of fit."""
+    model = nn.Sequential(
+        nn.Linear(2, 8),
+        nn.Dropout(changes.pop("dropout", 0.3), generator=seeded(changes.pop("masks", 7))),
+        changes.pop("activation", nn.Tanh()),
+        nn.Linear(8, 1),
+    )
+    for parameter in model.parameters():
+        parameter.data.normal_(generator=seeded(parameter.numel()))
+    settings = {"lr": 0.1, "momentum": 0.9, **changes.pop("options", {})}
+    optimizer = minifw.optim.SGD(model.parameters(), **settings)
+    schedule = minifw.optim.lr_scheduler.StepLR(optimizer, changes.pop("step_size", 2), 0.5)
+    before = [copy.deepcopy(model.state_dict()), torch.get_rng_state()]
+    arguments = {
+        "criterion": nn.MSELoss(),
+        "data": data.disk(40, generator=seeded(1)),
+        "validation_data": data.disk(30, generator=seeded(2)),
+        "batch_size": 16,
+        "generator": seeded(4),
+        "callbacks": [EarlyStopping(patience=9)],
+        "scheduler": schedule,
+        **changes,
+    }
+    try:
+        history = minifw.fit(
+            model, optimizer=optimizer, epochs=epochs, checkpoint=path, **arguments
+        )
+    except Exception as error:
+        assert_same(before, [model.state_dict(), torch.get_rng_state()])
+        assert {} == optimizer.state_dict()["state"]
+        assert arguments["generator"].get_state().equal(seeded(4).get_state()) or (
+            "generator" in changes
+        )
+        raise error from None
+    return model, optimizer, [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+CHANGES: dict[str, tuple[dict[str, Any], str]] = {
+    "dropout": ({"dropout": 0.5}, r"model\.1 was Dropout\(p=0\.3\), is Dropout\(p=0\.5\)"),
+    "masks": ({"masks": 8}, r"generators\[1\] was seed 7, is seed 8"),
+    "activation": ({"activation": nn.ReLU()}, r"model\.2 was Tanh\(\), is ReLU\(\)"),
+    "slope": ({"activation": nn.LeakyReLU(0.2)}, r"model\.2 was Tanh\(\), is LeakyReLU\(.*0\.2"),
+    "learning rate": ({"options": {"lr": 0.2}}, r"param_groups\[0\]\.lr was 0\.1, is 0\.2"),
+    "momentum": ({"options": {"momentum": 0.5}}, r"momentum was 0\.9, is 0\.5"),
+    "schedule": ({"step_size": 3}, r"scheduler\.step_size was 2, is 3"),
+    "patience": ({"callbacks": [EarlyStopping(patience=8)]}, r"patience was 9, is 8"),
+    "loss": ({"criterion": nn.MSELoss("sum")}, r"criterion was .*mean.* is .*sum"),
+    "data": (
+        {"data": data.disk(40, generator=seeded(9))},
+        r"data\[0\] was torch\.float32 \[40, 2\]",
+    ),
+    "labels": ({"data": data.disk(40, (-1, 1), seeded(1))}, r"but data\[1\] was"),
+    "validation": ({"validation_data": data.disk(9, generator=seeded(2))}, r"validation_data\[0\]"),
+    "batch size": ({"batch_size": 8}, r"batch_size was 16, is 8"),
+    "batch order": ({"generator": seeded(5)}, r"generators\[0\] was seed 4, is seed 5"),
+    "metrics": (
+        {"metrics": {"zero": lambda output, target: 0.0}},
+        r"metrics was \[\], is \['zero'\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CHANGES.values(), ids=CHANGES)
+def test_other_settings_are_refused_by_name_or_adopted_when_asked(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    begin(path)
+    with pytest.raises(ValueError, match=message):
+        begin(path, 4, **copy.deepcopy(changes))
+    _, _, history = begin(path, 4, **copy.deepcopy(changes), allow_changes=True)
+    assert [1, 2, 3, 4] == [row["epoch"] for row in history]
+    again = begin(path, 6, **copy.deepcopy(changes))[2]  # from here on they are the run's settings
+    assert [1, 2, 3, 4, 5, 6] == [row["epoch"] for row in again]
+
+
+def test_an_adopted_learning_rate_keeps_the_place_in_the_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    begin(path)  # whose second epoch has halved the learning rate
+    _, optimizer, _ = begin(path, 3, options={"lr": 0.2}, allow_changes=True)
+    assert (0.2, 0.1) == tuple(optimizer.param_groups[0][name] for name in ("initial_lr", "lr"))
+
+
+def test_the_objects_of_a_run_may_train_on(tmp_path: Path) -> None:
+    """As a notebook does, whose cell is run again with more epochs."""
+    whole = begin(None, 4)
+    model, generator = network(), seeded(4)
+    optimizer = minifw.optim.SGD(model.parameters(), lr=0.1)
+    schedule = minifw.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.9)
+    for epochs in (3, 6):
+        history = minifw.fit(
+            model, nn.MSELoss(), optimizer, data.disk(40, generator=seeded(1)), epochs=epochs,
+            batch_size=16, generator=generator, scheduler=schedule, scheduler_monitor="loss",
+            checkpoint=tmp_path / "run",
+        )  # fmt: skip
+        assert epochs == len(history)
+    assert optimizer.param_groups[0]["lr"] < 0.1
+    assert 4 == len(whole[2])
+
+
+FORGERIES: dict[str, Any] = {
+    **{name: {name: ...} for name in ("states", "history", "stop", "generators", "global", "cuda")},
+    "settings": {"settings": ...},
+    "states of numbers": {"states": [1, 2, 3, 4]},
+    "history of numbers": {"history": [1]},
+    "another global state": {"global": torch.zeros(3)},
+    "generators of text": {"generators": ["a", "b"]},
+    "settings of numbers": {"settings": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_checkpoint_is_one_error_and_changes_nothing(
+    forgery: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "run.safetensors"
+    begin(path)
+    state = {**minifw.load(path), **forgery}
+    minifw.save({name: value for name, value in state.items() if value is not ...}, path)
+    with pytest.raises(ValueError, match=r"run\.safetensors: expected the state of this run"):
+        begin(path, 4)
+
+
+def test_a_nan_loss_warns_once_with_epoch_and_step() -> None:
+    with pytest.warns(RuntimeWarning, match="NaN from epoch 1, step 2 on") as warned:
+        begin(None, options={"lr": 1e30, "momentum": 0.0}, dropout=0.0, activation=nn.ReLU())
+    assert 1 == len(warned)
 
 
 KILLS = 2

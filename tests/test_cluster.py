@@ -73,7 +73,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_table_of_one_process(tmp_path, 
             time.sleep(0.05)
             if (folder / FILE).exists():
                 with RunStore(folder / FILE) as history:
-                    kept = len(history.runs())
+                    kept = len(history.table("runs"))
         workers[0].kill()
         assert workers[0].wait() != 0
         out, err = run.communicate()

@@ -50,6 +50,8 @@ COMMAND_LINES = (
             "--epochs -1": "at least 1, got '-1'",
             "--jobs 0": "at least 1",
             "--threads 0": "at least 1",
+            "--threads 999999": "--threads",
+            "--jobs 100000": "--jobs",
             "--device abacus": "abacus",
             "--dtype int8": "float64",
             "--initialization zeros": "default",

@@ -383,3 +383,31 @@ def test_defaults_of_the_reference_are_passed_on_and_noted() -> None:
 def test_usage_errors(call: Callable[[], Report], match: str) -> None:
     with pytest.raises(UsageError, match=match):
         call()
+
+
+class NAdam:
+    """Adam with Nesterov momentum, its product of momenta in the dtype of the weights."""
+
+    def __init__(self, params, lr=2e-3, betas=(0.9, 0.999), eps=1e-8, momentum_decay=4e-3):
+        self.params, self.lr, self.betas, self.eps = list(params), lr, betas, eps
+        self.decay, self.t, self.product = momentum_decay, 0, 1.0
+        self.m = [torch.zeros_like(p) for p in self.params]
+        self.v = [torch.zeros_like(p) for p in self.params]
+
+    def step(self):
+        self.t += 1
+        b1, b2 = self.betas
+        mu, after = (b1 * (1 - 0.5 * 0.96 ** (t * self.decay)) for t in (self.t, self.t + 1))
+        self.product *= mu
+        for p, m, v in zip(self.params, self.m, self.v, strict=True):
+            m.mul_(b1).add_(p.grad, alpha=1 - b1)
+            v.mul_(b2).addcmul_(p.grad, p.grad, value=1 - b2)
+            size = (v / (1 - b2**self.t)).sqrt() + self.eps
+            ahead = (1 - mu) / (1 - self.product) * p.grad
+            ahead = ahead + after / (1 - self.product * after) * m
+            p.data.sub_(self.lr * ahead / size)
+
+
+def test_what_pytorch_multiplies_up_is_in_the_dtype_of_the_race():
+    report = verify_optimizer(NAdam, torch.optim.NAdam, (), {"lr": 0.01}, allow=["none-gradients"])
+    assert report.status == "PASSED", report

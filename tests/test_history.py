@@ -46,7 +46,7 @@ def test_exports_every_number_to_the_last_digit(folder, tmp_path, capsys, table,
     assert history.main(arguments) == 0
     assert f"{rows} rows" in capsys.readouterr().out
     with RunStore(folder / FILE) as kept:
-        expected = getattr(kept, table)()
+        expected = kept.table(table)
     if ending == "csv":
         read = pd.read_csv(file, dtype={"stack": str})
         expected = expected.replace("", np.nan)  # the commit, where there is no git
@@ -86,8 +86,6 @@ def test_wrong_usage_is_one_line_and_exit_code_2(folder, capsys, arguments, said
 
 def test_a_damaged_history_is_one_line_and_stays_as_it_is(tmp_path, capsys):
     (tmp_path / FILE).write_text("a note, " * 1000)
-    with pytest.raises(SystemExit) as stop:
-        history.main(["--output-dir", str(tmp_path)])
-    assert stop.value.code == 2
+    assert history.main(["--output-dir", str(tmp_path)]) == 4
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert (tmp_path / FILE).read_text() == "a note, " * 1000

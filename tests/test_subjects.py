@@ -669,3 +669,13 @@ def test_autograd_that_a_file_switches_off_at_import_is_put_back(tmp_path: Path)
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
     assert status(comparison) == Status.PASSED
+
+
+def test_arguments_may_be_tensors_and_modules():
+    (weight, module), options = read_call("torch.tensor([0.5, 2.0]), torch.nn.Tanh(), scale=-2")
+    assert weight.tolist() == [0.5, 2.0]
+    assert isinstance(module, torch.nn.Tanh)
+    assert options == {"scale": -2}
+    for text in ("torch.save(1, 'file')", "torch.load('file')", "torch.hub.load('a', 'b')"):
+        with pytest.raises(UsageError, match="expected arguments"):
+            read_call(text)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.console import Console
 
 from bench.catalog.implementation import Implementation
 from bench.cli.command_line import progress_bar
+from bench.cli.workers import workers
 
 __all__ = ["verify_all"]
 
@@ -32,7 +33,7 @@ def verify_all(
         A row each: "family", ``what``, "contract", "status", "broken" (the clauses that decide and
         are not kept), "reason" and "seconds".
     """
-    parallel = Parallel(n_jobs=jobs, return_as="generator")
+    parallel = workers(jobs, return_as="generator")
     found = []
     with progress_bar(console, f"{what}s") as bar:
         task = bar.add_task(f"{what}s", total=len(rows))

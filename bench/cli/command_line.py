@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from minifw.testing.command_line import Parser, at_least, device, positive
+from minifw.testing.command_line import Parser, at_least, device, exit_codes, positive
 
 __all__ = [
     "Parser",
@@ -17,6 +17,7 @@ __all__ = [
     "consoles",
     "cores",
     "device",
+    "exit_codes",
     "percent",
     "positive",
     "progress_bar",

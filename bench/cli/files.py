@@ -1,8 +1,12 @@
 """Output files: all of them whole, or none of them touched."""
 
+import contextlib
+import fcntl
 import math
+import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,10 @@ def write_files(folder: Path, contents: Mapping[str, Content]) -> None:
     All are written elsewhere in the folder first and then renamed, so that whenever the process is
     killed each file is either the earlier one or the new one, whole.
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial:
+    for left in folder.glob(".partial-*"):
+        with contextlib.suppress(OSError), _locked(left):  # fails if its process is alive
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as partial, _locked(partial):
         for name, content in contents.items():
             path = Path(partial, name)
             if isinstance(content, str):
@@ -33,6 +40,17 @@ def write_files(folder: Path, contents: Mapping[str, Content]) -> None:
                 content(path)
         for name in contents:
             Path(partial, name).replace(folder / name)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path | str) -> Iterator[None]:
+    """Lock a folder until the end of the context or of the process; OSError if another has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def markdown(*parts: pd.DataFrame | str) -> str:

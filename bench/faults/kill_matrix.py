@@ -12,11 +12,12 @@ from types import ModuleType
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from rich.console import Console
 
 import minifw
 from bench.cli.command_line import progress_bar
+from bench.cli.workers import workers
 from bench.equivalence.unit import Unit
 from bench.equivalence.units import UNITS
 from bench.faults import FAULTS, Fault
@@ -125,7 +126,7 @@ def kill_matrix(
     places: dict[str, list[int]] = {}
     for number in numbers:
         places.setdefault(FAULTS[number].where, []).append(number)
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    parallel = workers(jobs, return_as="generator_unordered")
     kills: dict[int, dict[str, bool]] = {}
     with progress_bar(console, "faults") as bar:
         task = bar.add_task("kill matrix", total=len(numbers))

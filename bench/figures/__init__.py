@@ -1,5 +1,6 @@
 """Figures: functions from a table to a picture, and the ways to write it to a file or a page."""
 
+from bench.figures.checkers import draw_checkers
 from bench.figures.initialization import describe_initialization, draw_initialization
 from bench.figures.intervals import draw_differences, draw_ratios
 from bench.figures.kill_matrix import draw_kill_matrix
@@ -14,6 +15,7 @@ __all__ = [
     "PALETTE",
     "as_svg",
     "describe_initialization",
+    "draw_checkers",
     "draw_curves",
     "draw_data",
     "draw_differences",

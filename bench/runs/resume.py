@@ -34,9 +34,15 @@ def resume(
     parts = partition(tasks, settings)
     machines = processors(scheduler) if scheduler else [environment()["processor"]]
     known = {} if fresh else store.find(parts, settings, machines)
+    if store.damaged:
+        progress.console.print(
+            f"{len(store.damaged)} damaged rows of the store are not believed; their runs are made "
+            "again",
+            highlight=False,
+        )
     missing = [part for part in parts if part not in known]
-    finished = {run.task: run for runs in known.values() for run in runs}
-    taken = len(finished)
+    taken = sum(len(part.seeds) for part in known)
+    finished: dict[Task, Finished] = {}
     note = f" ({taken} of {len(tasks)} runs are in the store)" if taken else ""
     bar = progress.add_task(f"training{note}", total=100)
     cost = sum(part.cost(settings) for part in missing)
@@ -50,4 +56,5 @@ def resume(
         finished |= {run.task: run for run in done.runs}
         progress.advance(bar, 100 * done.part.cost(settings) / cost)
     progress.update(bar, completed=100)
+    finished |= {run.task: run for run in store.read(known, settings)}
     return [finished[task] for task in tasks], taken

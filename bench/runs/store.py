@@ -1,139 +1,131 @@
-"""The store: every finished run, written to an SQLite file as soon as it ends."""
+"""The store: every finished run, written to a database as soon as it ends."""
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from sqlalchemy import (
-    JSON,
-    Column,
+    URL,
+    ColumnElement,
     Connection,
-    Float,
-    Integer,
-    LargeBinary,
-    MetaData,
     Row,
-    String,
     Table,
     create_engine,
+    event,
     insert,
     inspect,
     select,
 )
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from bench.cli.provenance import provenance
+from bench.runs.schema import METADATA, RUNS, TIMINGS, checksum
 from bench.runs.sweep import GRID, Finished, Part, Settings, Task, Trained, environment
 
-__all__ = ["FILE", "RunStore", "StoreError"]
+__all__ = ["FILE", "TABLES", "RunStore", "StoreError", "StoreFailedError"]
 
 FILE = "history.sqlite"  # in the output folder
-
-_METADATA = MetaData()
-# A run is identified by its whole key. The rounding of a stack depends on its members, so they are
-# part of the key: a run of one stack never stands for a run of another.
-_RUNS = Table(
-    "runs",
-    _METADATA,
-    Column("recipe", String, primary_key=True),
-    Column("framework", String, primary_key=True),
-    Column("seed", Integer, primary_key=True),
-    Column("stack", String, primary_key=True),  # all seeds of the part
-    Column("epochs", Integer, primary_key=True),  # requested; an early stop may leave fewer
-    Column("initialization", String, primary_key=True),
-    Column("dtype", String, primary_key=True),
-    Column("device", String, primary_key=True),
-    Column("threads", Integer, primary_key=True),
-    Column("torch", String, primary_key=True),
-    Column("numpy", String, primary_key=True),
-    Column("processor", String, primary_key=True),
-    Column("sources", String, primary_key=True),
-    Column("train_accuracy", Float, nullable=False),
-    Column("test_accuracy", Float, nullable=False),
-    Column("curve", JSON, nullable=False),  # the columns of the run's history
-    Column("region_epochs", JSON, nullable=False),
-    Column("regions", LargeBinary, nullable=False),  # numpy.packbits of them
-    Column("made", String, nullable=False),
-    Column("commit", String, nullable=False),
-)
-_TIMINGS = Table(
-    "timings",
-    _METADATA,
-    Column("recipe", String, nullable=False),
-    Column("part", String, nullable=False),
-    Column("round", Integer, nullable=False),
-    Column("side", String, nullable=False),
-    Column("seconds", Float, nullable=False),
-    Column("dtype", String, nullable=False),
-    Column("device", String, nullable=False),
-    Column("threads", Integer, nullable=False),
-    Column("torch", String, nullable=False),
-    Column("numpy", String, nullable=False),
-    Column("processor", String, nullable=False),
-    Column("sources", String, nullable=False),
-    Column("made", String, nullable=False),
-    Column("commit", String, nullable=False),
-)
+TABLES = ("runs", "curves", "timings")
+_CURVE = ("epoch", "seconds", "loss", "train_accuracy", "validation_accuracy")
+_ROWS = 500  # that are in memory at once
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class StoreError(RuntimeError):
-    """The store cannot be used; the message says why, and the remedy, in one line."""
+    """The store holds something else; the message says the remedy."""
+
+
+class StoreFailedError(OSError):
+    """The store is damaged, or cannot be read or written; the message says why, in one line.
+
+    Attributes:
+        damaged: whether the file is damaged.
+    """
+
+    damaged = False
 
 
 class RunStore:
-    """Finished runs and timings in an SQLite file; a context manager that closes it.
+    """Finished runs and timings in a database; a context manager that closes it.
 
-    Each method that adds rows is one transaction of SQLite's journal, synchronized with the disk:
-    whenever the process is killed, the rows are stored whole or not at all.
+    Each method that adds rows is one transaction, synchronized with the disk: whenever the process
+    is killed, the rows are stored whole or not at all. Every row carries a checksum. A row that
+    does not fit its own is left out and counted, so its run is made again.
 
     Args:
-        path: the file; created if missing.
-        fresh: rename a file that cannot be used, and create another. Default: False.
+        path: an SQLite file, created if missing.
+        unusable: what to do with a file that cannot be used: "refuse" it, "rename" it and create
+            another, or "rename damaged" ones only. Default: "refuse".
 
     Attributes:
         put_aside: the new path of a file that was renamed because it could not be used.
+        damaged: the checksums of the rows that were left out.
 
     Raises:
-        StoreError: here and in every method, if the file cannot be read or written, or holds
-            something else.
+        StoreError: the database holds something else.
+        StoreFailedError: here and in every method, if it is damaged, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, fresh: bool = False) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        unusable: Literal["refuse", "rename", "rename damaged"] = "refuse",
+    ) -> None:
         self.put_aside: Path | None = None
-        # Seconds to wait while another process writes.
-        self._engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
+        self.damaged: set[str] = set()
+        self._open(path)
         try:
             self._prepare()
-        except StoreError:
+        except (StoreError, StoreFailedError) as error:
             self._engine.dispose()
-            if not fresh or not path.is_file():
+            damaged = getattr(error, "damaged", isinstance(error, StoreError))
+            if (
+                not damaged
+                or unusable == "refuse"
+                or (unusable == "rename damaged" and isinstance(error, StoreError))
+            ):
                 raise
             now = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
             self.put_aside = path.rename(path.with_name(f"{path.name}.{now}"))
             self._prepare()
 
+    def _open(self, path: Path) -> None:
+        # Not a text, which SQLAlchemy would split at a question mark.
+        url = URL.create("sqlite", database=str(path.absolute()))
+        # Seconds to wait while another process writes.
+        self._engine = create_engine(url, connect_args={"timeout": 60})
+        event.listen(self._engine, "connect", _read_any_text)
+        self.name = str(path)
+
     def _prepare(self) -> None:
-        """Check that the file is intact and of this version; create missing tables."""
+        """Check that the database is intact and of this version; create missing tables."""
         with self._transaction() as connection:
             damage = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
             if damage != "ok":
-                raise self._error(damage)
+                raise self._failure(damage, damaged=True)
             inspector = inspect(connection)
-            for name in inspector.get_table_names():
+            names = inspector.get_table_names()
+            for name in names:
                 found = [column["name"] for column in inspector.get_columns(name)]
-                expected = _METADATA.tables.get(name)
+                expected = METADATA.tables.get(name)
                 if expected is None or found != list(expected.columns.keys()):
-                    raise self._error(f"its table {name!r} is not one of this version's")
-            for table in _METADATA.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
+                    raise StoreError(
+                        f"cannot use the store {self.name!r} (its table {name!r} is not one of "
+                        "this version's); --fresh renames a file and starts another"
+                    )
+        if set(names) != set(METADATA.tables):
+            with self._transaction() as connection:
+                METADATA.create_all(connection)
 
     def __enter__(self) -> "RunStore":
         return self
@@ -141,40 +133,85 @@ class RunStore:
     def __exit__(self, *_: object) -> None:
         self._engine.dispose()
 
-    def _error(self, reason: object) -> StoreError:
-        line = " ".join(str(reason).split())
-        return StoreError(
-            f"cannot use the store {str(self.path)!r} ({line}); "
-            "--fresh renames it and starts another"
+    def _failure(self, reason: object, damaged: bool) -> StoreFailedError:
+        remedy = (
+            "compare.py --fresh renames it and starts another"
+            if damaged
+            else "see to the disk; the same command resumes from the finished runs"
         )
+        line = " ".join(str(reason).split())
+        failure = StoreFailedError(f"cannot use the store {self.name!r} ({line}); {remedy}")
+        failure.damaged = damaged
+        return failure
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except (DatabaseError, json.JSONDecodeError) as error:
-            raise self._error(getattr(error, "orig", error)) from None
+        except DatabaseError as error:
+            # The first byte: the others distinguish kinds of damage.
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            raise self._failure(error.orig, code in _DAMAGED) from None
+        except (SQLAlchemyError, UnicodeDecodeError) as error:  # of a damaged schema
+            raise self._failure(error, damaged=True) from None
+
+    def _rows(self, table: Table, *where: ColumnElement[bool]) -> Iterator[Row[Any]]:
+        """Iterate over the rows that fit their checksums; few are in memory at once."""
+        query = select(table).where(*where).execution_options(yield_per=_ROWS)
+        with self._transaction() as connection:
+            for row in connection.execute(query):
+                found = checksum(row[:-1])
+                if found == row.checksum:
+                    yield row
+                else:
+                    self.damaged.add(found)
+
+    def _matching(
+        self, parts: Iterable[Part], settings: Settings, processors: Sequence[str]
+    ) -> Iterator[tuple[Part, Row[Any]]]:
+        """Iterate over the rows of ``parts`` by one query a recipe and framework."""
+        groups: dict[tuple[str, str], dict[str, Part]] = {}
+        for part in parts:
+            groups.setdefault((part.recipe, part.framework), {})[_stack(part)] = part
+        for stacks in groups.values():
+            seeds = [seed for part in stacks.values() for seed in part.seeds]
+            key = _key(next(iter(stacks.values())), settings, environment())
+            del key["stack"], key["processor"]
+            rows = self._rows(
+                RUNS,
+                *(RUNS.c[name] == value for name, value in key.items()),
+                RUNS.c.seed.between(min(seeds), max(seeds)),
+                RUNS.c.processor.in_(processors),
+            )
+            for row in rows:
+                if row.stack in stacks:
+                    yield stacks[row.stack], row
 
     def find(
-        self, parts: Iterable[Part], settings: Settings, processors: Iterable[str]
-    ) -> dict[Part, list[Finished]]:
-        """Return the runs of each part that was done before, in the order of its seeds.
+        self, parts: Iterable[Part], settings: Settings, processors: Sequence[str]
+    ) -> dict[Part, str]:
+        """Return the parts that were done before, each with the processor that did it.
 
         A part counts if it was done as a whole, with the same settings, versions and sources, on
         one of ``processors``.
         """
-        found = {}
-        with self._transaction() as connection:
-            for part in parts:
-                for processor in processors:
-                    key = _key(part, settings, environment() | {"processor": processor})
-                    query = select(_RUNS).where(*(_RUNS.c[name] == key[name] for name in key))
-                    rows = {row.seed: row for row in connection.execute(query)}
-                    if rows.keys() == set(part.seeds):
-                        found[part] = [_finished(rows[seed]) for seed in part.seeds]
-                        break
-        return found
+        seeds: dict[tuple[Part, str], set[int]] = {}
+        for part, row in self._matching(parts, settings, processors):
+            seeds.setdefault((part, row.processor), set()).add(row.seed)
+        # In reverse, so that the first of the processors has the last word.
+        return {
+            part: processor
+            for processor in reversed(processors)
+            for (part, done_by), done in seeds.items()
+            if done_by == processor and done == set(part.seeds)
+        }
+
+    def read(self, found: Mapping[Part, str], settings: Settings) -> Iterator[Finished]:
+        """Iterate over the runs of the parts that :meth:`find` returned."""
+        for part, row in self._matching(found, settings, sorted(set(found.values()))):
+            if row.processor == found[part]:
+                yield _finished(row)
 
     def add(self, trained: Trained, settings: Settings) -> None:
         """Keep the runs of a part, in place of the same runs if they were done before."""
@@ -185,14 +222,19 @@ class RunStore:
                 "seed": run.task.seed,
                 "train_accuracy": run.train_accuracy,
                 "test_accuracy": run.test_accuracy,
-                "curve": run.history.to_dict("list"),
-                "region_epochs": run.region_epochs,
+                "curve": json.dumps(run.history.to_dict("list")),
+                "region_epochs": json.dumps(run.region_epochs),
                 "regions": np.packbits(run.regions).tobytes(),
             }
             for run in trained.runs
         ]
+        statement = sqlite.insert(RUNS)
+        replace = statement.on_conflict_do_update(
+            index_elements=RUNS.primary_key.columns,
+            set_={column.name: statement.excluded[column.name] for column in RUNS.c},
+        )
         with self._transaction() as connection:
-            connection.execute(insert(_RUNS).prefix_with("OR REPLACE"), rows)
+            connection.execute(replace, _with_checksums(RUNS, rows))
 
     def add_timings(self, timings: pd.DataFrame, settings: Settings) -> None:
         """Keep timings: a row a recipe, part, round and side, with its seconds."""
@@ -201,34 +243,69 @@ class RunStore:
             **environment(),
             **_made(),
         }
-        with self._transaction() as connection:
-            timings.assign(**shared).to_sql("timings", connection, if_exists="append", index=False)
+        rows = timings.assign(**shared).astype(object).to_dict("records")
+        if rows:
+            with self._transaction() as connection:
+                connection.execute(insert(TIMINGS), _with_checksums(TIMINGS, rows))
 
-    def runs(self) -> pd.DataFrame:
-        """A row a run: its key, accuracies, date and commit."""
-        leave_out = ("curve", "region_epochs", "regions")
-        return self._frame(*(column for column in _RUNS.c if column.name not in leave_out))
+    def frames(self, table: str) -> Iterator[pd.DataFrame]:
+        """Iterate over a table in frames of a bounded size; the first may be empty.
 
-    def curves(self) -> pd.DataFrame:
-        """A row an epoch of a run: the key of the run, then the columns of its history."""
-        runs = self._frame(*_RUNS.primary_key, _RUNS.c.curve)
-        if runs.empty:
-            return runs
-        # A column of lists, all of a run as long as each other: so that a row becomes one an epoch.
-        columns = pd.DataFrame(runs.pop("curve").tolist(), index=runs.index)
-        return runs.join(columns).explode(list(columns), ignore_index=True).infer_objects()
+        Args:
+            table: "runs", a row a run: its key, accuracies, date and commit; "curves", a row an
+                epoch of a run: the key of the run, then the columns of its history; or "timings",
+                a row a timing, with settings, versions, machine and date.
+        """
+        key = [column.name for column in RUNS.primary_key]
+        names = {
+            "runs": [*key, "train_accuracy", "test_accuracy", "made", "commit"],
+            "curves": [*key, *_CURVE],
+            "timings": [column.name for column in TIMINGS.c][:-1],
+        }[table]
+        yield pd.DataFrame(columns=names)
+        rows = self._rows(TIMINGS if table == "timings" else RUNS)
+        while batch := list(itertools.islice(rows, _ROWS)):
+            if table == "curves":
+                yield pd.DataFrame(_epochs(batch, key), columns=names)
+            else:
+                yield pd.DataFrame(
+                    [[row._mapping[n] for n in names] for row in batch], columns=names
+                )
 
-    def timings(self) -> pd.DataFrame:
-        """A row a timing, as they were added, with settings, versions, machine and date."""
-        return self._frame(*_TIMINGS.c)
+    def table(self, name: str) -> pd.DataFrame:
+        """The frames of a table as one."""
+        first, *others = self.frames(name)
+        return pd.concat(others, ignore_index=True) if others else first
 
-    def _frame(self, *columns: "Column[Any]") -> pd.DataFrame:
-        with self._transaction() as connection:
-            return pd.read_sql(select(*columns), connection)
+
+def _read_any_text(connection: Any, _: object) -> None:
+    """Read damaged text too, rather than raise: the checksum tells."""
+    connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+
+
+def _with_checksums(table: Table, rows: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    """The rows with their checksums, of values as the database will return them."""
+    names = [column.name for column in table.c][:-1]
+    types = {column.name: column.type.python_type for column in table.c}
+    converted = [{n: None if row[n] is None else types[n](row[n]) for n in names} for row in rows]
+    return [{**row, "checksum": checksum(row.values())} for row in converted]
+
+
+def _epochs(rows: Iterable[Row[Any]], key: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """A row an epoch of each run: its key, then its curve, with NaN for what was not measured."""
+    for row in rows:
+        curve = json.loads(row.curve)
+        shared = tuple(row._mapping[name] for name in key)
+        columns = (curve.get(name, [math.nan] * len(curve["epoch"])) for name in _CURVE)
+        yield from (shared + epoch for epoch in zip(*columns, strict=True))
 
 
 def _made() -> dict[str, str]:
     return {"made": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", "commit": provenance()["commit"]}
+
+
+def _stack(part: Part) -> str:
+    return ",".join(map(str, part.seeds))
 
 
 def _key(part: Part, settings: Settings, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -236,7 +313,7 @@ def _key(part: Part, settings: Settings, environment: Mapping[str, str]) -> dict
     return {
         "recipe": part.recipe,
         "framework": part.framework,
-        "stack": ",".join(map(str, part.seeds)),
+        "stack": _stack(part),
         **asdict(settings),
         "epochs": settings.epochs_of(part.recipe),
         **environment,
@@ -244,13 +321,14 @@ def _key(part: Part, settings: Settings, environment: Mapping[str, str]) -> dict
 
 
 def _finished(row: Row[Any]) -> Finished:
-    shape = (len(row.region_epochs), GRID, GRID)
+    epochs = json.loads(row.region_epochs)
+    shape = (len(epochs), GRID, GRID)
     bits = np.unpackbits(np.frombuffer(row.regions, np.uint8), count=int(np.prod(shape)))
     return Finished(
         task=Task(row.recipe, row.framework, row.seed),
-        history=pd.DataFrame(row.curve),
+        history=pd.DataFrame(json.loads(row.curve)),
         train_accuracy=row.train_accuracy,
         test_accuracy=row.test_accuracy,
-        region_epochs=tuple(row.region_epochs),
+        region_epochs=tuple(epochs),
         regions=bits.reshape(shape).astype(bool),
     )

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from bench import ROOT
 from bench.cli.provenance import provenance
+from bench.cli.workers import workers
 from reference.frameworks import FRAMEWORKS
 from reference.recipes import RECIPES
 from reference.run import Regions, fit_stacked, prepare
@@ -179,7 +180,7 @@ def sweep(tasks: Iterable[Task], settings: Settings, jobs: int) -> Iterator[Fini
 
 def train(parts: Iterable[Part], settings: Settings, jobs: int) -> Iterator[Trained]:
     """Train ``parts`` on ``jobs`` processes and yield each when it ends."""
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+    parallel = workers(jobs, return_as="generator_unordered")
     yield from parallel(delayed(train_part)(part, settings) for part in parts)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minifw.testing.comparison import Comparison
-from minifw.testing.example import DTYPES, Example
+from minifw.testing.example import DTYPES, Example, ordinary
+from minifw.testing.random_layers import acts_at_random
 from minifw.testing.subjects.make import entries
 
 __all__ = ["CHECKS", "Check", "catalog"]
@@ -80,10 +81,15 @@ def catalog(
     def each(example: Example, names: Sequence[str]) -> tuple[Example, ...]:
         return tuple(replace(example, dtype=dtype) for dtype in names)
 
+    def scaled(scale: float) -> tuple[Example, ...]:
+        return tuple(map(ordinary, each(Example(scale=scale, seed=14), low)))
+
     def values(dtype: str) -> tuple[Example, ...]:
         return tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
 
     symbols = _symbols(comparison)
+    # What is dropped in evaluation too is a wrong formula, not a matter of PyTorch's conventions.
+    random = comparison is not None and comparison.one_sided and acts_at_random(comparison)
 
     def sized(dtype: str, sizes: Sequence[int], **options: Any) -> list[Example]:
         """The batch, and then each size of the inputs, replaced by each of ``sizes``."""
@@ -106,8 +112,8 @@ def catalog(
         "larger-batch": Check("derivative", (Example(batch=19, seed=16, dtype=base),)),
         **{f"values-{dtype}": Check("precision", values(dtype)) for dtype in dtypes[1:]},
         # Where formulas overflow and cancel that are right in between.
-        "large-numbers": Check("precision", each(Example(scale=1000.0, seed=14), low)),
-        "small-numbers": Check("precision", each(Example(scale=0.001, seed=14), low)),
+        "large-numbers": Check("precision", scaled(1000.0)),
+        "small-numbers": Check("precision", scaled(0.001)),
         # Where a difference of means loses its digits: a variance as E[x^2] - E[x]^2.
         "far-from-0": Check("precision", each(Example(shift=1000.0, seed=15), two)),
         # A sum kept in half precision shows only where it is long and nothing cancels.
@@ -200,7 +206,12 @@ def catalog(
                 for seed in (29, 30)
             ),
         ),
-        "other-mode": Check("modes", (Example(other_mode=True, seed=9, dtype=base),)),
+        "other-mode": Check(
+            "derivative" if random else "modes",
+            # Many have no backward pass in evaluation, and need none.
+            (Example("no grad" if random else "once", other_mode=True, seed=9, dtype=base),),
+        ),
+        "draws": Check("derivative", (Example(steps="draws", batch=64, seed=35, dtype=base),)),
     }  # fmt: skip
 
 

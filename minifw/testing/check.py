@@ -15,7 +15,7 @@ buffers.
 import contextlib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -33,6 +33,7 @@ from minifw.testing.example import DTYPES, Example, copied
 from minifw.testing.isolation import LostProcess
 from minifw.testing.kinks import choose_as_reference
 from minifw.testing.passes import NOTHING, NotApplicable, Pass
+from minifw.testing.random_layers import Following, acts_at_random, judge_draws, scale
 from minifw.testing.subjects import Subject
 from minifw.testing.verdict import LABEL, REFUSES, ROUGHEST, Status, Verdict, judge
 
@@ -72,6 +73,7 @@ class Expected:
 
     Args:
         comparison, example, cotangents, given: as :func:`check`.
+        followed: of a random layer, what came out of the subject: its draws are the reference's.
 
     Attributes:
         drawn: parameters and inputs.
@@ -88,19 +90,30 @@ class Expected:
         example: Example,
         cotangents: Sequence[Tensor] | None = None,
         given: Drawn | None = None,
+        followed: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.example = example
         self.cotangents = cotangents
+        self.followed = followed
         self.drawn = given or draw(comparison, example)
         dtype = DTYPES[example.dtype]
-        theirs = self.run(self.drawn.reference(dtype), dtype)
+        theirs = self.run(self._made(dtype), dtype)
         self.named, self.largest_cotangent = theirs.named, theirs.largest_cotangent
         self.side_effects = theirs.side_effects
-        self._reference = self.drawn.reference(torch.float64)
+        self._reference = self._made(torch.float64)
         self.exact = (
             self.named if dtype == torch.float64 else self.run(self._reference, torch.float64).named
         )
         self.perturbed_inputs = [self._perturbed(seed) for seed in range(2)]
+
+    def _made(self, dtype: torch.dtype, move: Move = stay) -> Subject:
+        """The reference; of a random layer, with the subject's draws."""
+        reference = self.drawn.reference(dtype, move)
+        if self.followed is None:
+            return reference
+        comparison = self.drawn.comparison
+        factor = 1.0 if comparison.strict else scale(comparison)
+        return Following(reference, self.followed, factor, self.drawn.training)
 
     def run(
         self,
@@ -111,7 +124,10 @@ class Expected:
     ) -> Pass:
         """Run a subject through the example's calls, with numbers perturbed, called ``within``."""
         fixed = None if self.cotangents is None else [move(c.to(to)) for c in self.cotangents]
-        steps = Pass(subject, self.drawn.comparison.inputs, self.example, fixed, move, within)
+        comparison = self.drawn.comparison
+        steps = Pass(
+            subject, comparison.inputs, self.example, fixed, move, within, comparison.in_place
+        )
         # Copies: a subject may work in place, and the reference is called on the same inputs later.
         steps.run([tuple(map(copied, inputs)) for inputs in self.drawn.inputs_in(to, move)])
         return steps
@@ -124,14 +140,16 @@ class Expected:
     ) -> dict[str, Tensor]:
         """What PyTorch makes in float64 of numbers moved by one ULP of the example's dtype."""
         move = self._perturbation(seed)
-        reference = self.drawn.reference(torch.float64, move)
-        return self.run(reference, torch.float64, move, within).named
+        return self.run(self._made(torch.float64, move), torch.float64, move, within).named
 
     @functools.cached_property
     def perturbed_intermediates(self) -> list[dict[str, Tensor]]:
-        """More of ``moved``, in which what PyTorch computes on the way is moved too."""
+        """More of ``perturbed_inputs``, in which what PyTorch computes on the way is moved too.
+
+        None of a random layer: moved, its outcomes are no longer a few.
+        """
         results = []
-        for seed in range(DRAWS):
+        for seed in range(DRAWS if self.followed is None else 0):
             # It may refuse what it has moved out of its domain: a probability just above 1.
             with contextlib.suppress(Exception):
                 results.append(
@@ -140,8 +158,11 @@ class Expected:
         return results
 
     def subject_rounding(self, drawn: Drawn) -> list[dict[str, Tensor]]:
-        """The exact result, off by what the roundings of a subject come to; none in float64."""
-        if self.example.dtype == "float64":
+        """The exact result, off by what the roundings of a subject come to; none in float64.
+
+        Nor of a random layer, which draws other numbers in another dtype.
+        """
+        if self.example.dtype == "float64" or self.followed is not None:
             return []
         plain, results = self.run(drawn.subject(torch.float64), torch.float64).named, []
         for seed in range(DRAWS):
@@ -159,10 +180,11 @@ class Expected:
         comparison: Comparison,
         example: Example,
         cotangents: Sequence[Tensor] | None,
+        followed: Mapping[str, Tensor] | None,
         drawn: Drawn,
     ) -> dict[str, Tensor]:
         """What the reference makes in float64 of other numbers."""
-        return cls(comparison, replace(example, dtype="float64"), cotangents, drawn).exact
+        return cls(comparison, replace(example, dtype="float64"), cotangents, drawn, followed).exact
 
     @functools.cached_property
     def others(self) -> tuple[Tensor, ...]:
@@ -206,7 +228,14 @@ def check(
         return [alone(Status.SKIPPED, f"the reference refuses it: {first_line(error)}")]
     drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
     try:
-        ran = expected.run(drawn.subject(dtype), dtype)
+        if example.steps == "draws":
+            return judge_draws(comparison, example)
+        subject = drawn.subject(dtype)
+        ran = expected.run(subject, dtype)
+        if comparison.one_sided and acts_at_random(comparison):
+            if example.other_mode and not subject.switches:
+                raise NotApplicable("it has no switch between training and evaluation mode")
+            expected = Expected(comparison, example, cotangents, drawn, ran.named)
     except NotApplicable as error:
         return [alone(Status.SKIPPED, str(error))]
     except KeyboardInterrupt:
@@ -215,6 +244,8 @@ def check(
         lost = isinstance(error, LostProcess) or not isinstance(error, Exception)
         if not lost and _refusal(comparison, example):
             return [alone(Status.SKIPPED, f"{REFUSES}: {first_line(error)}")]
+        if _odd(comparison, clause, expected.named):
+            return [alone(Status.SKIPPED, ODD)]
         return [alone(Status.ERROR, first_line(error))]
     side_effects = [
         alone(Status.FAILED, effect, "side-effects")
@@ -224,11 +255,13 @@ def check(
     ]
     if not ran.side_effects:
         known[str(example)] = expected
-    actual = ran.named if comparison.strict else _alike(ran.named, expected.named)
+    actual = ran.named
+    if comparison.one_sided:
+        actual = _alike(ran.named, expected.named, comparison.strict)
     # The control would move numbers off the kinks, and allow the jump for an error.
     at_kinks = bool(example.values)
     if comparison.one_sided and (at_kinks or example.special == "ties"):
-        run = functools.partial(Expected.near, comparison, example, cotangents)
+        run = functools.partial(Expected.near, comparison, example, cotangents, expected.followed)
         actual = choose_as_reference(actual, expected.exact, drawn, run)
 
     def judged(
@@ -277,6 +310,11 @@ def check(
     verdicts += [
         _surplus(tensor, actual[tensor]) for tensor in actual if tensor not in expected.named
     ]
+    if _odd(comparison, clause, expected.named):
+        verdicts = [
+            replace(v, status=Status.SKIPPED, reason=ODD) if v.status == Status.FAILED else v
+            for v in verdicts
+        ]
     if example.steps == "once":
         try:
             others = expected.others
@@ -298,6 +336,8 @@ def _refusal(comparison: Comparison, example: Example) -> bool:
 def repeat(comparison: Comparison, example: Example) -> Verdict:
     """Whether two subjects made alike and called alike give the same bits."""
     try:
+        if comparison.one_sided and acts_at_random(comparison):
+            raise NotApplicable("it draws random numbers")
         expected = Expected(comparison, example)
         drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[example.dtype]
         first, second = (expected.run(drawn.subject(dtype), dtype).named for _ in range(2))
@@ -320,6 +360,8 @@ def explain(comparison: Comparison, verdict: Verdict) -> str:
         expected = Expected(comparison, verdict.example)
         drawn, dtype = replace(expected.drawn, comparison=comparison), DTYPES[verdict.example.dtype]
         ran = expected.run(drawn.subject(dtype), dtype)
+        if comparison.one_sided and acts_at_random(comparison):
+            expected = Expected(comparison, verdict.example, None, drawn, ran.named)
     except Exception:
         return ""
     label, tensor = LABEL.match(verdict.tensor).groups()  # type: ignore[union-attr]
@@ -327,7 +369,7 @@ def explain(comparison: Comparison, verdict: Verdict) -> str:
         return ""
     return diagnose(
         tensor,
-        _alike(ran.named, expected.named)[verdict.tensor],
+        _alike(ran.named, expected.named, comparison.strict)[verdict.tensor],
         expected.exact[verdict.tensor],
         inputs=drawn.inputs_in(dtype)[label == "second."],
         cotangents=ran.given.get(label, ()),
@@ -336,22 +378,37 @@ def explain(comparison: Comparison, verdict: Verdict) -> str:
     )
 
 
+# A mean of nothing, which PyTorch refuses for some reductions and not for others.
+ODD = "the reference itself makes NaN of what is empty"
+
+
+def _odd(comparison: Comparison, clause: str, named: Mapping[str, Tensor]) -> bool:
+    """Whether nothing can be expected of an empty input."""
+    return (
+        comparison.one_sided and clause == "empty" and any(t.isnan().any() for t in named.values())
+    )
+
+
 # What a subject that says that it works in place may do.
-IN_PLACE = re.compile(r"(\w+[.])?(input|cotangent)[.]\d+ was modified")
+IN_PLACE = re.compile(r"([^ ]+[.])?(input|cotangent)[.]\d+ was modified")
 
 
-def _alike(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+def _alike(
+    actual: dict[str, Tensor], expected: dict[str, Tensor], strict: bool
+) -> dict[str, Tensor]:
     """``actual`` in the dtypes of ``expected``, and in their shapes but for dimensions of 1.
 
-    A NumPy function computes in float64 whatever it is given; a student's loss may be of shape
-    (1,). Neither is a mistake in a formula.
+    A NumPy function computes in float64 whatever it is given, or returns a derivative of whole
+    numbers; a loss may be of shape (1,), from which autograd goes back as from a number. None is a
+    mistake in a formula. If ``strict``, only the last is excused.
     """
     alike = {}
     for name, tensor in actual.items():
         like = expected.get(name, tensor)
         shapes = [[size for size in t.shape if size != 1] for t in (tensor, like)]
-        tensor = tensor.reshape(like.shape) if shapes[0] == shapes[1] else tensor
-        floats = tensor.is_floating_point() and like.is_floating_point()
+        if shapes[0] == shapes[1] and (not strict or like.dim() == 0):
+            tensor = tensor.reshape(like.shape)
+        floats = like.is_floating_point() and not strict
         alike[name] = tensor.to(like.dtype) if floats else tensor
     return alike
 

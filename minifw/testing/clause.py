@@ -107,6 +107,7 @@ def clause_of(example: Example, base: str) -> str:
         **dict.fromkeys(("no grad", "inference mode"), "modes"),
         "same tensor": "layouts",
         "differentiated twice": "higher-order",
+        "draws": "derivative",
     }
     plain = Example()
     tried = (

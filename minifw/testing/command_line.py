@@ -7,6 +7,7 @@ once, and without the extra ``[testing]`` the command says what is missing.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import math
@@ -16,7 +17,9 @@ import re
 import shlex
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -39,6 +42,7 @@ __all__ = [
     "at_least",
     "check_writable",
     "device",
+    "exit_codes",
     "main",
     "positive",
     "words",
@@ -64,7 +68,7 @@ inputs:
 
 exit codes:
   0  good    1  a comparison failed    2  wrong usage    3  slower than allowed
-  130  interrupted
+  4  the machine failed: no memory, a full disk, a closed pipe    130  interrupted
 """
 
 QUICK_DTYPES = ("float64", "float32")
@@ -80,8 +84,47 @@ QUICK_CHECKS = {
 OPTIMIZERS = re.compile(r"\boptim\b|^(SGD|ASGD|Ada\w+|NAdam|RAdam|RMSprop|Rprop|\w+LR)$")
 
 
+Main = Callable[..., int]
+_CLOSED_PIPE = "whoever read the output has closed it"
+
+
 class OutputFolderError(OSError):
     """The output folder cannot be written."""
+
+
+def exit_codes(main: Main) -> Main:
+    """Decorate a command's main function: what fails for want of memory, disk and the like ends
+    with exit code 4 and one line, any other error with 4 and its traceback.
+
+    Python itself would exit with 1, which says that a comparison failed.
+    """
+
+    @functools.wraps(main)
+    def guarded(argv: Sequence[str] | None = None) -> int:
+        try:
+            if sys.stdout is None:
+                raise OSError("standard output is closed")
+            code = main(argv)
+            sys.stdout.flush()
+            return code
+        except (OSError, MemoryError, BrokenExecutor) as error:
+            line = " ".join(str(error).split()) or type(error).__name__
+            if isinstance(error, BrokenPipeError):
+                line = _CLOSED_PIPE
+        except SystemExit as error:
+            if not isinstance(error.__context__, BrokenPipeError):
+                raise
+            line = _CLOSED_PIPE  # which rich turns into exit code 1
+        except Exception:
+            traceback.print_exc()
+            line = "an unexpected error, see above"
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            # Or Python would fail once more when it closes standard output.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"{Path(sys.argv[0]).name}: failed: {line}", file=sys.stderr)
+        return 4
+
+    return guarded
 
 
 class Parser(argparse.ArgumentParser):
@@ -153,7 +196,7 @@ def check_writable(folder: Path, option: str = "--output-dir") -> None:
     """Make ``folder`` if there is none, and raise unless a file can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="."):
+        with tempfile.TemporaryFile(dir=folder):  # which needs no name
             pass
     except OSError as error:
         raise OutputFolderError(
@@ -169,9 +212,9 @@ class _Version(argparse.Action):
         parser.exit(0)
 
 
-def _parser(prog: str) -> tuple[Parser, Parser]:
+def _parser() -> tuple[Parser, Parser]:
     parser = Parser(
-        prog=prog, description=__doc__.splitlines()[0].partition(": ")[2].capitalize(),
+        prog="minifw", description=__doc__.splitlines()[0].partition(": ")[2].capitalize(),
         epilog="`minifw verify --help` has examples and the exit codes.",
     )  # fmt: skip
     parser.add_argument("--version", action=_Version, nargs=0,
@@ -312,12 +355,15 @@ def _verify_optimizer(arguments: argparse.Namespace) -> "Report":
         return verify_optimizer(subject, reference, positional, options, **settings)
     if is_schedule_reference(reference):
         return verify_schedule(subject, reference, positional, options, **settings)
-    raise UsageError(f"{arguments.reference} is neither an optimizer nor a schedule of torch")
+    raise UsageError(
+        f"expected an --input, such as 4,3, for each input: {arguments.reference} is neither an "
+        "optimizer nor a schedule"
+    )
 
 
 def _verify(arguments: argparse.Namespace) -> "Report":
     """Verify, with the subject in a process of its own unless that is not wanted."""
-    if OPTIMIZERS.search(arguments.reference):
+    if OPTIMIZERS.search(arguments.reference) or not arguments.input:
         return _verify_optimizer(arguments)
     # Before torch is imported here: the other process imports it at the same time.
     runner = None if arguments.no_isolate else Runner(arguments.timeout, arguments.memory_limit)
@@ -430,8 +476,6 @@ def _require(parser: Parser, arguments: argparse.Namespace) -> None:
         parser.error("expected a subject and a reference, such as my.py:Layer torch.nn.Linear")
     if arguments.time and arguments.reference and OPTIMIZERS.search(arguments.reference):
         parser.error("--time is for layers, losses and functions, not for optimizers")
-    if not arguments.input and not OPTIMIZERS.search(arguments.reference):
-        parser.error("expected an --input, such as 4,3, for each input")
 
 
 def _list(as_json: bool) -> None:
@@ -495,9 +539,10 @@ def _print(report: "Report", arguments: argparse.Namespace, out: "Console") -> N
     print("\n".join(lines))
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "minifw") -> int:
+@exit_codes
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser, verify = _parser(prog)
+    parser, verify = _parser()
     arguments = parser.parse_args(argv)
     if arguments.list:
         _list(arguments.json)
@@ -518,13 +563,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "minifw") -> int:
 
             with verify.ending(UsageError, left="nothing was written"):
                 report = dataclasses.replace(_verify(arguments), reference=arguments.reference)
-    with contextlib.suppress(BrokenPipeError):  # of somebody who reads the first lines alone
-        _print(report, arguments, Console())
-        sys.stdout.flush()
     if arguments.csv:
         _write_whole(arguments.csv, csv_text(report.rows()))
     if arguments.output_dir:
         _write(arguments.output_dir, report)
+    _print(report, arguments, Console())
     if report.status != "PASSED":
         return 1
     slow = report.timing.slower_than(arguments.fail_below or 0) if report.timing else []

@@ -203,7 +203,9 @@ class Drawn:
         values = self.like.parameters() | self.like.buffers()
         return _drawn, (self.comparison, self.example, values, self.inputs)
 
-    def _training(self) -> bool:
+    @property
+    def training(self) -> bool:
+        """The mode to run in."""
         return (self.comparison.training is not False) != self.example.other_mode
 
     def subject(self, dtype: torch.dtype) -> Subject:
@@ -212,11 +214,11 @@ class Drawn:
             return self.comparison.isolated(self, dtype)
         recognized(self.comparison)
         comparison = self.comparison.resized(self.example)
-        return make_subject(comparison, self._training(), dtype, self.like)
+        return make_subject(comparison, self.training, dtype, self.like)
 
     def reference(self, dtype: torch.dtype, move: Move = stay) -> Subject:
         """The reference, with the parameters that were drawn, moved."""
-        made = make_reference(self.comparison.resized(self.example), self._training(), dtype)
+        made = make_reference(self.comparison.resized(self.example), self.training, dtype)
         mine, theirs = (s.parameters() | s.buffers() for s in (made, self.like))
         for name, tensor in mine.items():
             tensor.copy_(move(theirs[name].to(tensor.dtype)))
@@ -259,7 +261,7 @@ def draw(comparison: Comparison, example: Example) -> Drawn:
     dtype = DTYPES[example.dtype]
     recognized(comparison)  # with its own sizes, which tell dimensions apart
     drawn = Drawn(comparison, example, None, ())  # type: ignore[arg-type]
-    like = make_reference(comparison.resized(example), drawn._training(), dtype)
+    like = make_reference(comparison.resized(example), drawn.training, dtype)
     if example.parameters == "random":
         for parameter in like.parameters().values():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))

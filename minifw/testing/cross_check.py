@@ -7,6 +7,7 @@ that is another function; the differences alone, a point without derivative. The
 against the other two means a wrong derivative. :func:`torch.autograd.gradcheck` is asked too.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from minifw.testing.remote import RemoteSubject
 from minifw.testing.subjects import Subject
 from minifw.testing.verdict import Status, largest
 
-__all__ = ["WITNESSES", "Testimony", "gradcheck", "hear"]
+__all__ = ["WITNESSES", "Testimony", "bridged", "gradcheck", "hear"]
 
 WITNESSES = ("rule", "rule in float64", "autograd", "central differences")
 
@@ -220,6 +221,16 @@ def gradcheck(comparison: Comparison, seed: int = 0) -> str:
 
 
 def _gradcheck(drawn: Drawn) -> str:
+    function, tensors = bridged(drawn)
+    try:
+        torch.autograd.gradcheck(function, tensors, fast_mode=True)
+    except Exception as error:
+        return first_line(error)
+    return ""
+
+
+def bridged(drawn: Drawn) -> tuple[Callable[..., Any], list[Tensor]]:
+    """The subject as a function in autograd's graph, and what it is differentiated by."""
     comparison, seed = drawn.comparison, drawn.example.seed
     inputs = drawn.inputs_in(torch.float64)[0]
     parameters = list(drawn.subject(torch.float64).parameters().values())
@@ -244,8 +255,4 @@ def _gradcheck(drawn: Drawn) -> str:
     ]
     tensors += [parameter.clone().requires_grad_() for parameter in parameters]
     apply: Any = _Bridge.apply
-    try:
-        torch.autograd.gradcheck(lambda *given: apply(make, *given), tensors, fast_mode=True)
-    except Exception as error:
-        return first_line(error)
-    return ""
+    return functools.partial(apply, make), tensors

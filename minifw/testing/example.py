@@ -48,6 +48,7 @@ SPECIAL = (
 SIZE_OPTIONS = {
     "in_features", "out_features", "in_channels", "out_channels", "num_features", "num_channels",
     "normalized_shape", "input_size", "hidden_size", "num_embeddings", "embedding_dim", "embed_dim",
+    "groups",  # of a convolution by channel, which are as many as its channels
 }  # fmt: skip
 
 
@@ -134,7 +135,8 @@ class Example:
         if isinstance(value, float):
             return value * self.shrink
         if isinstance(value, Tensor):
-            return value.new_ones(self.resize(tuple(value.shape)))
+            shape = self.resize(tuple(value.shape))
+            return value if shape == value.shape else value.new_ones(shape)
         return value
 
     def resize_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,6 +156,17 @@ class Example:
         if self.batch is not None and shape:
             shape = (self.batch, *shape[1:])
         return (2,) * self.rank + shape if self.rank >= 0 else shape[1:]
+
+
+def ordinary(example: Example) -> Example:
+    """The same example, its numbers of a size that float16 can square and add up.
+
+    PyTorch's kernels compute sums of squares in float32; a rule of several operations in float16
+    overflows above 256, which is no mistake in it.
+    """
+    if example.dtype != "float16":
+        return example
+    return replace(example, scale=min(max(example.scale, 0.1), 10.0))
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

@@ -236,6 +236,8 @@ def _first_line(error: BaseException) -> str:
 def read_call(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Read arguments, written as in a call: literals, and names such as torch.float32, math.inf.
 
+    Tensors and modules are made in place: torch.tensor([0.5, 2.0]), torch.nn.Tanh().
+
     Raises:
         UsageError: they are something else.
     """
@@ -244,12 +246,31 @@ def read_call(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         assert isinstance(call, ast.Call)
         options = {str(k.arg): _value(k.value) for k in call.keywords}
         return tuple(map(_value, call.args)), options
-    except (SyntaxError, ValueError, AssertionError, AttributeError, TypeError):
+    except (SyntaxError, ValueError, AssertionError, AttributeError, TypeError, RuntimeError):
         raise UsageError(f"expected arguments such as '3, 5, bias=False', got {text!r}") from None
 
 
+MAKERS = (
+    torch.tensor,
+    torch.ones,
+    torch.zeros,
+    torch.full,
+    torch.arange,
+    torch.linspace,
+    torch.eye,
+)
+
+
 def _value(node: ast.expr) -> Any:
-    """The value of a literal or of a dotted name of torch or math."""
+    """The value of a literal, of a dotted name of torch or math, or of a call that makes one."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        make = _value(node.func)
+        if not (isinstance(make, type) or make in MAKERS):
+            raise ValueError
+        made = make(*map(_value, node.args), **{str(k.arg): _value(k.value) for k in node.keywords})
+        if not isinstance(made, (torch.Tensor, torch.nn.Module)):
+            raise ValueError
+        return made
     if isinstance(node, ast.Attribute):
         parts: list[str] = []
         inner: ast.expr = node

@@ -13,7 +13,7 @@ from minifw.testing.case import Case
 from minifw.testing.check import check
 from minifw.testing.clause import CLAUSES, clause_of
 from minifw.testing.comparison import Comparison
-from minifw.testing.example import LAYOUTS, Example
+from minifw.testing.example import LAYOUTS, Example, ordinary
 from minifw.testing.passes import PASSES
 from minifw.testing.verdict import Status, Verdict, failures, nearer
 
@@ -68,7 +68,7 @@ def examples(
         ),
         shrink=st.sampled_from([1.0, 0.7] if shared else [1.0]),
         seed=st.integers(0, 2**31),
-    )
+    ).map(ordinary)
 
 
 class _Found(Exception):  # noqa: N818 -- a finding, not an error of the harness
@@ -83,6 +83,7 @@ def fuzz(
     clauses: Collection[str] = tuple(CLAUSES),
     on_example: Callable[[], None] = lambda: None,
     shrink: bool = True,
+    judge: Callable[[Comparison, Example, str], list[Verdict]] = check,
 ) -> list[Verdict]:
     """Try ``max_examples`` examples, and shrink the first that fails if asked to.
 
@@ -94,6 +95,7 @@ def fuzz(
         clauses: whose examples to draw; a failure counts if it is of one of them.
         on_example: called after each.
         shrink: whether to look for the smallest failing example.
+        judge: makes one check of an example.
 
     Returns:
         By tensor, dtype and status the verdict that is nearest to failing; and all failures of the
@@ -113,7 +115,7 @@ def fuzz(
     @given(examples(comparison, dtypes, clauses))
     def try_one(example: Example) -> None:
         nonlocal smallest
-        found = check(comparison, example, "fuzzing")
+        found = judge(comparison, example, "fuzzing")
         on_example()
         wrong = [verdict for verdict in failures(found) if verdict.clause in clauses]
         if wrong:

@@ -36,18 +36,24 @@ def choose_as_reference(
     """
     generator = Generator().manual_seed(0)
 
-    def moved(value: Tensor) -> Tensor:
-        if not value.is_floating_point():
-            return value
+    def step(value: Tensor) -> Tensor:
         up = torch.rand(value.shape, generator=generator) < 0.5
-        return value.double() + torch.where(up, STEP, -STEP).to(value.device)
+        return torch.where(up, STEP, -STEP).to(value.device)
 
     nearby = []
-    for _ in range(DRAWS):
-        inputs = tuple(tuple(map(moved, values)) for values in drawn.inputs)
-        # The reference may refuse what is moved out of its domain: a probability just above 1.
-        with contextlib.suppress(Exception):
-            nearby.append(run(replace(drawn, inputs=inputs)))
+    for _ in range(DRAWS // 2):
+        steps = [[step(value) for value in values] for values in drawn.inputs]
+        for sign in (1, -1):  # each number is on both sides of a kink, whatever is drawn
+            inputs = tuple(
+                tuple(
+                    value.double() + sign * by if value.is_floating_point() else value
+                    for value, by in zip(values, row, strict=True)
+                )
+                for values, row in zip(drawn.inputs, steps, strict=True)
+            )
+            # The reference may refuse what is moved out of its domain: a probability just above 1.
+            with contextlib.suppress(Exception):
+                nearby.append(run(replace(drawn, inputs=inputs)))
     if not nearby:
         return dict(actual)
     chosen = {}

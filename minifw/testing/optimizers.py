@@ -29,6 +29,7 @@ from minifw.testing.optimizer_options import bound
 from minifw.testing.optimizer_subjects import Factory, Updater, calling, find
 from minifw.testing.report import Report
 from minifw.testing.subjects import UsageError
+from minifw.testing.subjects.environment import restored
 from minifw.testing.verdict import MULTIPLE, POWER_AT, Status, Verdict, failures, ulp
 
 __all__ = ["CLAUSES", "default_contract", "is_optimizer_reference", "mover", "verify_optimizer"]
@@ -180,7 +181,10 @@ class _Reference:
                 gradient = self._move(gradient)
             parameter.grad = None if gradient is None else gradient.clone()
         try:
-            self.optimizer.step()
+            # By it PyTorch chooses the dtype of what it counts and multiplies up: NAdam's product.
+            with restored():
+                torch.set_default_dtype(self.parameters[0].dtype)
+                self.optimizer.step()
         except Exception as error:
             raise UsageError(f"the reference refuses a step: {first_line(error)}") from error
         if self._move:

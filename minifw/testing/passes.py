@@ -15,13 +15,14 @@ from torch import Generator, Tensor
 
 from minifw.testing.case import Input, seeded
 from minifw.testing.comparison import stay
-from minifw.testing.example import COTANGENTS, DTYPES, Example, lay_out
+from minifw.testing.example import COTANGENTS, DTYPES, Example, copied, lay_out
 from minifw.testing.subjects import NotApplicable, Subject
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
 NOTHING = nullcontext()  # to call a subject in
 CALLS = 12  # of one object, after which the first is made again
+DRAWS = 200  # of a random layer, for the shares of its outcomes
 
 
 @contextmanager
@@ -44,6 +45,7 @@ class Pass:
         cotangents: to use in place of drawn ones.
         move: applied to the cotangents.
         within: what the subject, and nothing else, is called in.
+        in_place: whether calls may modify what they are given, which is then a copy.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Pass:
         cotangents: Sequence[Tensor] | None = None,
         move: Callable[[Tensor], Tensor] = stay,
         within: AbstractContextManager[Any] = NOTHING,
+        in_place: bool = False,
     ) -> None:
         self.subject = subject
         self.specs = specs
@@ -61,6 +64,7 @@ class Pass:
         self.cotangents = cotangents
         self.move = move
         self.within = within
+        self.in_place = in_place
         self.named: dict[str, Tensor] = {}
         self.side_effects: list[str] = []
         self.given: dict[str, Sequence[Tensor]] = {}  # cotangents, by label
@@ -95,6 +99,9 @@ class Pass:
 
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
         """Call the subject, and note its outputs under ``label``."""
+        if self.in_place:
+            copies = {id(value): copied(value) for value in inputs}
+            inputs = [copies[id(value)] for value in inputs]
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
         with _finding_nothing(), self.within:
             outputs = self.subject.forward(*inputs)
@@ -123,6 +130,8 @@ class Pass:
         """Go back from ``outputs``, and note the gradients of the inputs."""
         cotangents = cotangents or self.cotangents or self.draw(outputs, label)
         self.given[label] = cotangents
+        if self.in_place:
+            cotangents = [copied(cotangent) for cotangent in cotangents]
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
@@ -195,15 +204,19 @@ def _accumulated(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _chained(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
-    """The subject called on its own output."""
+    """The subject called on its own output, halved and shifted.
+
+    Clamping leaves numbers at which the derivative jumps, and either side's is right there.
+    """
     inputs = draws[0]
     outputs = run.forward(inputs, "inner.")
     if len(inputs) != 1 or len(outputs) != 1 or inputs[0].shape != outputs[0].shape:
         raise NotApplicable("its output is not of the shape of its input")
-    grads = run.backward(run.forward(outputs, "outer."), "outer.")
+    between = outputs[0] / 2 + 0.25
+    grads = run.backward(run.forward([between], "outer."), "outer.")
     if grads[0] is None:
         raise NotApplicable("it gives no gradient of its input")
-    run.backward(outputs, "inner.", grads)
+    run.backward(outputs, "inner.", [grads[0] / 2])
 
 
 def _frozen(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
@@ -351,6 +364,12 @@ def _twice_differentiated(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         run.named[f"second.{name}"] = grad
 
 
+def _draws(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Many equal calls of a random layer."""
+    for number in range(DRAWS):
+        run.both(draws[0], f"{number}.")
+
+
 PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "once": _once,
     "twice": _twice,
@@ -370,4 +389,5 @@ PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "no grad": _no_grad,
     "inference mode": _inference_mode,
     "differentiated twice": _twice_differentiated,
+    "draws": _draws,
 }

@@ -69,6 +69,7 @@ class RemoteSubject(Subject):
         self.kind = str(drawn.comparison.found["kind"])
         self.contract = str(drawn.comparison.found["contract"])
         self.notes = list(drawn.comparison.found["notes"])
+        self.switches = bool(drawn.comparison.found["switches"])
         self.runner = runner
         self.drawn = drawn
         self.dtype = dtype
@@ -105,7 +106,7 @@ class RemoteSubject(Subject):
 
     def _run(self, run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         """Do a pass there, and fill in here what came out."""
-        settings = (run.specs, run.example, run.cotangents, run.move, run.within)
+        settings = (run.specs, run.example, run.cotangents, run.move, run.within, run.in_place)
         run.named, facts = self._call_with_subject(_run, settings, draws)
         run.side_effects = [str(effect) for effect in facts["side_effects"]]
         run.largest_cotangent = float(facts["largest_cotangent"])
@@ -162,6 +163,7 @@ def _checked(facts: dict[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"kind": str(facts["kind"]), "contract": str(facts["contract"])}
     found["notes"] = [str(note) for note in facts["notes"]]
+    found["switches"] = bool(facts["switches"])
     if "protocol" in facts:
         kind, returned, dtypes = facts["protocol"]
         convention = Convention(*facts["convention"])
@@ -221,6 +223,7 @@ def _describe(comparison: Comparison) -> Answer:
     dtype = supported_dtypes(comparison)[0]
     subject = draw(comparison, Example(dtype=dtype)).subject(DTYPES[dtype])
     facts = {"kind": found["kind"], "contract": subject.contract, "notes": subject.notes}
+    facts["switches"] = subject.switches
     if "protocol" in found:
         protocol, convention = found["protocol"], found["convention"]
         facts["protocol"] = [protocol.kind, protocol.returned, protocol.dtypes]

@@ -1,7 +1,6 @@
 """verify: all clauses, the cross-check and the fuzzer on one comparison."""
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +19,8 @@ from minifw.testing.fuzz import fuzz
 from minifw.testing.isolation import Runner, SubjectError
 from minifw.testing.remote import Elsewhere, isolated
 from minifw.testing.report import Report
-from minifw.testing.subjects import UsageError, supported_dtypes
+from minifw.testing.subjects import CrashError, UsageError, supported_dtypes
+from minifw.testing.subjects.recognize import BAD_CALL
 from minifw.testing.timing.plan import TimingPlan
 from minifw.testing.verdict import Status, Verdict, failures
 
@@ -192,9 +192,12 @@ def verify_comparison(
         known("dtype", dtype, DTYPES)
     for name in skip:
         known("check", name, (*CHECK_NAMES, *CLAUSES))
-    contract, deciding_clauses, tried, facts = _settle(
-        comparison, contract, require, allow, clauses, skip
-    )
+    try:
+        contract, deciding_clauses, tried, facts = _settle(
+            comparison, contract, require, allow, clauses, skip
+        )
+    except CrashError as error:
+        return lost_report(comparison, error, command)
     ours = contract == "minifw"
     comparison = replace(
         comparison,
@@ -263,7 +266,10 @@ def verify_comparison(
     if "fuzzing" not in skip and max_examples and not wrong:
         # The fuzzer tries what decides.
         drawn_from = [name for name in tried if name in deciding_clauses]
-        verdicts += fuzz(comparison, tuple(usable), max_examples, seed, drawn_from, count)
+        verdicts += fuzz(
+            comparison, tuple(usable), max_examples, seed, drawn_from, count,
+            judge=check if contract == "minifw" else _check_but_for_constants,
+        )  # fmt: skip
     if contract == "minifw":
         report = replace(
             report,
@@ -296,13 +302,14 @@ def timed(
     return replace(report, timing=timing, verdicts=report.verdicts + timing.wrong)
 
 
-def lost_report(comparison: Comparison, error: SubjectError, command: str = "") -> Report:
-    """The report on a subject whose process was lost before anything could be tried."""
-    reason = f"{type(error).__name__}: {error}"
+def lost_report(comparison: Comparison, error: Exception, command: str = "") -> Report:
+    """The report on a subject that crashed, or was lost, before anything could be tried."""
+    reason = str(error) if isinstance(error, CrashError) else f"{type(error).__name__}: {error}"
     return Report(
         comparison.name,
         (Verdict("", Status.ERROR, reason),),
         reference=comparison.reference_name,
+        contract="formula",
         examples=1,
         command=command,
     )
@@ -329,9 +336,6 @@ def _settle(
         if name not in skip and (clauses is None or name in clauses or name == "derivative")
     ]
     return contract, names, tried, made.notes
-
-
-_BAD_CALL = re.compile(r"positional argument|required argument|unexpected keyword|required keyword")
 
 
 def _usable(
@@ -365,7 +369,7 @@ def _usable(
             raise
         except Exception as error:
             reason = first_line(error)
-            if isinstance(error, TypeError) and _BAD_CALL.search(str(error)):
+            if isinstance(error, TypeError) and BAD_CALL.search(str(error)):
                 raise UsageError(
                     f"the subject cannot be called on these inputs: {reason}"
                 ) from error
@@ -384,8 +388,8 @@ def _usable(
         # A subject that computes in float32 whatever it is given is judged in float32.
         if "torch.float32" in others and dtype == "float64" and contract != "minifw":
             reason = "returns torch.float32 for inputs of torch.float64"
-            verdicts.append(Verdict("", Status.FAILED, reason, "", "precision", example))
-            notes.append("computes in float32")
+            verdicts.append(Verdict("", Status.SKIPPED, reason, "", "precision", example))
+            notes.append(f"{reason}: judged in float32")
             continue
         usable.append(dtype)
     if usable:
@@ -419,6 +423,10 @@ def _excuse_small_constant(
         "in float32 not at all: is there a small constant in the formula?"
     )
     return [replace(v, status=Status.PASSED) if v in wrong else v for v in verdicts], (note,)
+
+
+def _check_but_for_constants(comparison: Comparison, example: Example, name: str) -> list[Verdict]:
+    return _excuse_small_constant(comparison, check(comparison, example, name))[0]
 
 
 def _options(comparison: Comparison) -> tuple[str, ...]:

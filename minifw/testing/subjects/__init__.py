@@ -8,10 +8,11 @@ from minifw.testing.subjects.make import (
     supported_dtypes,
     wrap,
 )
-from minifw.testing.subjects.subject import Adapter, NotApplicable, Subject, UsageError
+from minifw.testing.subjects.subject import Adapter, CrashError, NotApplicable, Subject, UsageError
 
 __all__ = [
     "Adapter",
+    "CrashError",
     "NotApplicable",
     "Subject",
     "UsageError",

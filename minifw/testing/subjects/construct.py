@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from minifw.testing.case import seeded
 from minifw.testing.subjects.environment import called_in
-from minifw.testing.subjects.places import ALIASES
-from minifw.testing.subjects.roles import required
+from minifw.testing.subjects.places import ALIASES, kept
+from minifw.testing.subjects.roles import positional, required
 from minifw.testing.subjects.subject import UsageError
 
 __all__ = ["build", "called", "makes", "set_mode", "takes_arrays"]
@@ -126,20 +127,70 @@ def makes(factory: Any) -> bool:
     )  # fmt: skip
 
 
-def set_mode(made: Any, training: bool) -> None:
-    """Switch to training or evaluation mode where there is a method or an attribute for it."""
+class Descent:
+    """In place of an optimizer that a layer updates its parameters by: at a rate of 1."""
+
+    def update(self, value: Any, gradient: Any) -> Any:
+        """Return the parameter after the update."""
+        return value - gradient
+
+
+LAZY = ("set_input_shape", "initialize", "build", "init_weights", "initialize_weights",
+        "init_params", "init_parameters")  # fmt: skip
+
+
+def initialize(made: Any, shape: Sequence[int]) -> None:
+    """Have an object make its parameters that makes them when it is told the shape of its input.
+
+    Args:
+        made: an object; one that has arrays is left alone.
+        shape: of an input, without the batch.
+    """
+    if isinstance(made, torch.nn.Module) or kept(made):
+        return
+    for name in LAZY:
+        method = getattr(made, name, None)
+        names = required(method) if callable(method) else None
+        if names is None or (name == "set_input_shape" and getattr(made, "input_shape", None)):
+            continue
+        given = [_told(name, tuple(shape)) for name in names]
+        if None not in given:
+            method(*given)  # type: ignore[misc]
+
+
+def _told(name: str, shape: tuple[int, ...]) -> Any:
+    """What an argument of this name is given by :func:`initialize`; None if that is unknown."""
+    if "optim" in name:
+        return Descent()
+    if "shape" in name:
+        return shape
+    size = re.fullmatch(r"(n|nb|num|dim|in|inp|input|fan)_?(in|inputs?|features|dim|size)\w*", name)
+    return shape[-1] if size and shape else None
+
+
+MODES = ("train", "training", "is_training", "train_mode", "train_flg", "train_flag", "is_train")
+
+
+def set_mode(made: Any, training: bool) -> bool:
+    """Switch to training or evaluation mode; return whether there is a switch for it."""
     train = getattr(made, "train", None)
     if callable(train):
         try:
             train(training)
         except TypeError:
             getattr(made, "train" if training else "eval", train)()
-        return
-    for name in ("train", "training", "is_training", "train_mode"):
-        if isinstance(getattr(made, name, None), bool):
-            setattr(made, name, training)
-    if isinstance(getattr(made, "eval", None), bool):
+        return True
+    names = [name for name in MODES if isinstance(getattr(made, name, None), bool)]
+    for name in names:
+        setattr(made, name, training)
+    if evaluates := isinstance(getattr(made, "eval", None), bool):
         made.eval = not training
+    return bool(names) or evaluates
+
+
+def mode_option(forward: Any) -> str:
+    """The argument of forward that switches between training and evaluation mode; "" for none."""
+    return next((p.name for p in positional(forward) or [] if p.name in MODES), "")
 
 
 def arrays_of(like: Mapping[str, Tensor], turned: bool) -> list[Tensor]:

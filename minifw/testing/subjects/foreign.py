@@ -15,6 +15,9 @@ from minifw.testing.subjects.subject import Subject
 
 __all__ = ["LAYOUTS", "Foreign", "Pair", "Protocol"]
 
+# Given where backward asks for a learning rate: not 1, so that a rate left in a gradient shows.
+RATE = 0.5
+
 # How a subject's arrays are laid out: as in torch, with samples in columns, or with channels last;
 # what an array goes in through, and what it comes out through.
 LAYOUTS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
@@ -46,6 +49,7 @@ class Protocol:
         kind: see :class:`Subject`.
         arrays: "torch", "numpy", "list" or "float", the last for functions of one number.
         layout: a key of :data:`LAYOUTS`.
+        setter: name of the method that the last input is given to before the call; "" for none.
         forward, backward: names of the methods; "" for a backward pass that there is not.
         order: the places of the inputs in the call of forward.
         result: what forward returns: "outputs"; "cache", outputs and a cache; "gradient", the
@@ -55,17 +59,19 @@ class Protocol:
         derivative: whether backward returns the derivative, to be multiplied by the cotangent.
         returned: for each gradient that backward returns, the input or parameter it belongs to:
             "input.0", a slot's name, or "" for neither.
-        left_in: the attribute that the gradient is left in where backward returns none.
+        left_in: the attribute that the gradient is left in where backward returns none, or where
+            there is no backward pass and forward leaves it.
         slots: the object's parameters; of a function pair, the shapes of its arguments, by name.
         shapes: likewise for function pairs.
         fits: see :class:`Subject`.
-        updates: whether backward changes the parameters, by the gradient times the rate of 1.
+        updates: whether backward changes the parameters, by the gradient times the rate.
         one_call, overwrites, dtypes, notes: see :class:`Subject`.
     """
 
     kind: str = "object"
     arrays: str = "torch"
     layout: str = "rows"
+    setter: str = ""
     forward: str = "forward"
     backward: str = "backward"
     order: tuple[int, ...] = (0,)
@@ -144,7 +150,7 @@ class Foreign(Subject):
         if not self._calls:
             raise RuntimeError("backward without a forward")
         call, protocol = self._calls.pop(), self.protocol
-        if protocol.result == "gradient":
+        if not protocol.backward:
             grads = list(flat(call.cache))
         else:
             before = {s: t.clone() for s, t in self.slots().items()} if protocol.updates else {}
@@ -154,8 +160,11 @@ class Foreign(Subject):
             grads = _listed(result)
             if before:
                 after = self.slots()
+                rate = RATE if "rate" in protocol.roles else 1.0
+                kept = {slot.name for slot in protocol.slots if slot.gradients}
                 for slot, value in before.items():
-                    self._returned[slot] = value - after[slot]
+                    if slot not in kept:
+                        self._returned[slot] = (value - after[slot]) / rate
                     after[slot].copy_(value)
         return self._sort(grads, call, grad_outputs)
 
@@ -200,6 +209,8 @@ class Foreign(Subject):
         ordered = [given[place] for place in protocol.order]
         with called_in(self.dtype):
             method = self._method(protocol.forward)
+            if protocol.setter:
+                self._method(protocol.setter)(ordered.pop())
             if protocol.arrays == "float":
                 return given, _entrywise(method, *ordered)
             return given, method(*ordered, *self._values.values(), *self.arguments, **self.options)
@@ -215,6 +226,8 @@ class Foreign(Subject):
             result, cache = result[0] if len(result) == 2 else result[:-1], result[-1]
         elif protocol.result != "outputs":
             result = getattr(self.made, protocol.result)
+        if not protocol.backward and protocol.left_in:
+            cache = tuple(tensor.clone() for tensor in flat(self._left()))
         outputs = tuple(self._lift(output) for output in flat(result))
         if protocol.scalar and len(outputs) == 1 and outputs[0].numel() == 1:
             outputs = (outputs[0].reshape(()),)
@@ -247,7 +260,7 @@ class Foreign(Subject):
                 return results[int(place)]
             if kind == "parameter":
                 return values[int(place)]
-            return call.cache if kind == "cache" else 1.0
+            return call.cache if kind == "cache" else RATE
 
         with called_in(self.dtype):
             method = self._method(protocol.backward)

@@ -21,7 +21,9 @@ from minifw.testing.subjects.construct import (
     binds,
     build,
     called,
+    initialize,
     makes,
+    mode_option,
     set_mode,
     takes_arrays,
 )
@@ -330,7 +332,8 @@ def _foreign(
         made = build("subject", comparison.subject, (*given, *more), comparison.options, dtype)
     else:
         made = _made(comparison, "subject", dtype)
-    set_mode(made, training)
+        with seeded(0), called_in(dtype):
+            initialize(made, comparison.inputs[0].shape[1:])
     return made
 
 
@@ -354,7 +357,11 @@ def make_subject(
         raise UsageError("the subject computes in float32 alone; leave the other dtypes out")
     made = _foreign(comparison, training, dtype, values, found["turned"])
     arguments, options = comparison.subject_call
+    mode = mode_option(getattr(made, protocol.forward))
+    if mode and mode not in options and not arguments:
+        options = options | {mode: training}
     subject = Foreign(made, protocol, dtype, arguments, options, values)
+    subject.switches = set_mode(made, training) or bool(mode)
     name = next(name for name in DTYPES if DTYPES[name] == dtype)
     inputs = draw_inputs(
         Example(dtype=name), comparison.inputs, Generator().manual_seed(0), comparison.device
@@ -376,6 +383,7 @@ def _function(comparison: Comparison, dtype: torch.dtype, like: Subject) -> Subj
         ordered = {slot: own[slot].contiguous() for slot in shapes if slot in own}
         subject = Function(function, dtype, arguments, options, ordered, by_name)
         subject.kind = "function" if owner is None else "autograd.Function"
+        subject.switches = False
         subject.fits = dict(found)
         return subject
 

@@ -9,6 +9,7 @@ will say what is wrong.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -39,12 +40,16 @@ from minifw.testing.subjects.roles import (
     required,
     role,
 )
-from minifw.testing.subjects.subject import Subject, UsageError
+from minifw.testing.subjects.subject import CrashError, Subject, UsageError
 
 if TYPE_CHECKING:
     from minifw.testing.comparison import Comparison
 
-__all__ = ["Convention", "Recognizer", "array_kinds", "settle_parameters"]
+__all__ = ["BAD_CALL", "Convention", "Recognizer", "array_kinds", "settle_parameters"]
+
+
+# Of an error that says that the call was of another form than the function is.
+BAD_CALL = re.compile(r"positional argument|required argument|(unexpected|required) keyword")
 
 
 @dataclass(frozen=True)
@@ -229,6 +234,15 @@ class Recognizer:
                 first = first or error
                 self.refused.add(protocol.arrays)
 
+    def _refusal(self, what: str, place: int, otherwise: str) -> UsageError:
+        """The error to raise where no call succeeded, by one of the errors that they raised."""
+        if not self.reasons:
+            return UsageError(f"{what}: {otherwise}")
+        crashes = [reason for reason in self.reasons if not BAD_CALL.search(reason)]
+        if crashes:
+            return CrashError(f"{what}: {crashes[place]}")
+        return UsageError(f"{what}: {self.reasons[place]}")
+
     def _made(self) -> Any:
         return self.make(self.trial.dtype, self.trial.like.parameters())
 
@@ -259,8 +273,9 @@ class Recognizer:
             if best is None:
                 best = protocol
         if best is None:
-            reason = self.reasons[0] if self.reasons else "it has no method to call"
-            raise UsageError(f"the subject cannot be called on these inputs: {reason}")
+            raise self._refusal(
+                "the subject cannot be called on these inputs", 0, "it has no method to call"
+            )
         if trial.loss:
             self._unreduced(best)
         return best
@@ -281,10 +296,13 @@ class Recognizer:
         for name in names:
             method = getattr(made, name)
             orders = _orders(method, count, self.trial.loss)
+            setter = _setter(made) if self.trial.loss and count == 2 else ""
             for layout, order, kind in itertools.product(LAYOUTS, orders, kinds):
                 if kind in ("list", "float") and layout != "rows":
                     continue
-                base = Protocol(arrays=kind, layout=layout, forward=name, order=order)
+                base = Protocol(
+                    arrays=kind, layout=layout, setter=setter, forward=name, order=order
+                )
                 if self.trial.loss:
                     base.kind = "loss"
                 elif pair:
@@ -447,6 +465,8 @@ class Recognizer:
                 f"{called(made) if not isinstance(made, Pair) else called(made.forward)} has no "
                 f"backward pass: looked for {', '.join(BACKWARD[:8])}"
             )
+        if not names:
+            return self._assigned(replace(protocol, backward="", left_in=left, roles=()))
         best, most = None, -1
         for name in names:
             for candidate in self._backward_candidates(protocol, made, name):
@@ -465,8 +485,9 @@ class Recognizer:
             if most >= 2:
                 break
         if best is None:
-            reason = self.reasons[-1] if self.reasons else "no way to call it was found"
-            raise UsageError(f"the subject's backward pass cannot be called: {reason}")
+            raise self._refusal(
+                "the subject's backward pass cannot be called", -1, "no way to call it was found"
+            )
         return best
 
     def _backward_candidates(self, protocol: Protocol, made: Any, name: str) -> Iterator[Protocol]:
@@ -513,19 +534,25 @@ class Recognizer:
             place: None if not is_array(value) else _copy(value)
             for place, value in kept(subject.made)
         }
-        values = {name: tensor.clone() for name, tensor in subject.slots().items()}
         with seeded(11):
             call = subject.run(trial.inputs)
-            if protocol.result == "gradient":
+            values = {name: tensor.clone() for name, tensor in subject.slots().items()}
+            if not protocol.backward:
                 result: Any = call.cache
             else:
                 result = subject.back(call, trial.cotangents)
-        if result is None and protocol.result != "gradient":
+        if result is None and protocol.backward:
             for holder, left in _left_in(subject.made):
                 if is_array(left):
                     protocol.left_in, result = holder, left
                     break
-        grads = list(flat(result)) if protocol.result == "gradient" else _listed(result)
+        grads = _listed(result) if protocol.backward else list(flat(result))
+        trained = {fit.slot for fit in protocol.fits.values()}  # and not running statistics
+        updates = any(
+            _changed(values[name], tensor)
+            for name, tensor in subject.slots().items()
+            if name in trained
+        )
         slots = []
         if protocol.slots:
             for slot in gradient_places(subject.made, protocol.slots):
@@ -550,17 +577,14 @@ class Recognizer:
                     ]
                     changed.sort(key=lambda place: ("()", "") in place)
                 returned = len(grads) >= len(trial.inputs) + len(protocol.slots)
-                found = changed or ([] if returned else live)
+                found = changed or ([] if returned or updates else live)
                 slots.append(replace(slot, gradients=tuple(found[:1])))
-        protocol = replace(protocol, slots=slots)
-        protocol.updates = any(
-            _changed(values[name], tensor) for name, tensor in subject.slots().items()
-        )
+        protocol = replace(protocol, slots=slots, updates=updates)
         without = [slot.name for slot in slots if not slot.gradients]
         protocol.returned = self._owners(protocol, grads, without)
         if protocol.updates and any(name not in protocol.returned for name in without):
             protocol.notes.append(
-                "backward updates the parameters: their gradients are their changes at a rate of 1"
+                "backward updates the parameters: their gradients are their changes, by the rate"
             )
         elif protocol.updates:
             protocol.notes.append("backward updates the parameters; that is undone here")
@@ -621,12 +645,18 @@ class Recognizer:
         with seeded(11):
             outputs = subject.forward(*self.trial.inputs)
             grads = subject.backward(*self.trial.cotangents)
-        factor = self.convention(self.trial.inputs[0]) if protocol.kind == "loss" else 1.0
+        if any(value.dtype == torch.float32 for value in subject.slots().values()):
+            return True
+        loss = protocol.kind == "loss"
+        factor = self.convention(self.trial.inputs[0]) if loss else 1.0
         pairs = [
             *zip(outputs, (o * factor for o in self.trial.outputs), strict=False),
             *((a, e if e is None else e * factor) for a, e in
               zip(grads, self.trial.grads, strict=False)),
         ]  # fmt: skip
+        # A constant in log(p + 1e-7) changes a loss by as little, and no gradient of it.
+        if loss and len(pairs) > 1 and outputs[0].dtype == torch.float64:
+            pairs = pairs[1:]
         return any(
             a is not None and (a.dtype in (torch.float32, torch.float16) or _rounded(a, e))
             for a, e in pairs
@@ -699,6 +729,8 @@ class Recognizer:
             protocol.notes.append("its samples are columns: inputs and outputs are transposed")
         elif protocol.layout != "rows":
             protocol.notes.append("its channels are the last dimension")
+        if protocol.setter:
+            protocol.notes.append(f"it takes the target by {protocol.setter}")
         if protocol.order != tuple(sorted(protocol.order)):
             protocol.notes.append("it takes the target first")
         if protocol.derivative:
@@ -752,6 +784,12 @@ def _orders(method: Any, count: int, loss: bool) -> list[tuple[int, ...]]:
     roles = [role(name) for name in names]
     first = len(roles) == 2 and roles[0] == "target" and roles[1] != "target"
     return [plain[::-1], plain] if first else [plain, plain[::-1]]
+
+
+def _setter(made: Any) -> str:
+    """The method that a loss takes its target by; "" for none."""
+    setter = re.compile(r"set_\w*(labels?|targets?)")
+    return next(filter(setter.fullmatch, dir(made)), "")
 
 
 def _left_in(made: Any) -> Iterator[tuple[str, Any]]:
@@ -808,4 +846,5 @@ def settle_parameters(subject: Foreign, values: dict[str, Tensor], inputs: tuple
     if missing:
         with seeded(0):
             subject.raw(inputs)
+        subject.zero_gradients()  # and forget the call, where they go together
     subject.set_parameters(values)

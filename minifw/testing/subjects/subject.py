@@ -9,11 +9,15 @@ from torch import Tensor
 
 from minifw.testing.subjects.fit import Fit
 
-__all__ = ["Adapter", "NotApplicable", "Step", "Subject", "UsageError"]
+__all__ = ["Adapter", "CrashError", "NotApplicable", "Step", "Subject", "UsageError"]
 
 
 class UsageError(ValueError):
     """What was given cannot be compared; the message says why, in one line."""
+
+
+class CrashError(UsageError):
+    """The subject raised an error in a call that the reference and its own signature accept."""
 
 
 class NotApplicable(Exception):  # noqa: N818 -- a finding, not an error of the harness
@@ -87,6 +91,7 @@ class Subject:
         takes_cotangents: whether the backward pass is given the gradient of the output. It is not
             where a loss's backward() has no argument: the gradient of the output is then 1, and a
             result is multiplied by any other.
+        switches: whether it can be switched between training and evaluation mode.
         dtypes: names of the dtypes that it computes in; empty for all.
         fits: how its parameters lie in the reference's, by the reference's names.
         remote: does a pass where the subject is, if that is another process; see
@@ -99,6 +104,7 @@ class Subject:
     one_call = False
     overwrites = False
     takes_cotangents = True
+    switches = True
     dtypes: tuple[str, ...] = ()
     remote: Callable[..., None] | None = None
 

@@ -1,0 +1,123 @@
+"""Other checkers of backward passes, put before the same subjects as minifw's.
+
+Each takes a comparison and returns what it objects to, "" if to nothing. They are called as their
+users call them, on one input. What is no part of autograd's graph, such as an object in NumPy, is
+put into it first, which its author would have to do by hand.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from minifw.testing import Status
+from minifw.testing.check import first_line
+from minifw.testing.comparison import Comparison, Drawn, draw
+from minifw.testing.cross_check import bridged
+from minifw.testing.example import DTYPES, Example
+from minifw.testing.subjects import Subject
+from minifw.testing.subjects.modules import Traced
+from minifw.testing.verification import verify_comparison
+
+__all__ = ["CHECKERS"]
+
+FUZZED = 20  # examples of minifw's fuzzer
+
+Checker = Callable[[Comparison], str]
+
+
+def _function(drawn: Drawn) -> tuple[Callable[..., Any], list[Tensor]]:
+    """The subject as a function in autograd's graph, and what it is differentiated by."""
+    subject = drawn.subject(torch.float64)
+    if not isinstance(subject, Traced):
+        return bridged(drawn)
+    specs = drawn.comparison.inputs
+    inputs = [
+        value.clone().requires_grad_(value.is_floating_point() and not spec.constant)
+        for value, spec in zip(drawn.inputs_in(torch.float64)[0], specs, strict=True)
+    ]
+    parameters = list(subject.trained().values())
+    return lambda *tensors: subject.call(*tensors[: len(inputs)]), [*inputs, *parameters]
+
+
+def _tensors(subject: Subject, inputs: Sequence[Any], cotangents: Any) -> Iterator[Tensor | None]:
+    """Outputs, and gradients of inputs and parameters."""
+    subject.zero_gradients()
+    outputs = subject.forward(*inputs)
+    grads = subject.backward(*map(cotangents, outputs))
+    yield from outputs
+    yield from (*grads, *[None] * (len(inputs) - len(grads)))
+    yield from subject.gradients().values()
+
+
+def _ones(output: Tensor) -> Tensor:
+    """What .sum() sends."""
+    return output.new_ones(()).expand(output.shape)
+
+
+def _normal(output: Tensor) -> Tensor:
+    """What (output * g).sum() sends."""
+    return torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output)
+
+
+def _compared(
+    comparison: Comparison,
+    dtype: str,
+    cotangents: Callable[[Tensor], Tensor],
+    rtol: float = 1e-5,
+    atol: float = 1e-8,
+) -> str:
+    """Whether outputs and gradients are close to the reference's, as torch.allclose judges."""
+    drawn = draw(comparison, Example(dtype=dtype))
+    sides = drawn.subject(DTYPES[dtype]), drawn.reference(DTYPES[dtype])
+    ours, theirs = (
+        list(_tensors(side, drawn.inputs_in(DTYPES[dtype])[0], cotangents)) for side in sides
+    )
+    for place, (mine, yours) in enumerate(zip(ours, theirs, strict=False)):
+        if yours is None:
+            continue
+        mine = torch.zeros_like(yours) if mine is None else mine
+        if not torch.allclose(mine.to(yours).reshape(yours.shape), yours, rtol, atol):
+            return f"tensor {place} differs"
+    return ""
+
+
+def _gradcheck(comparison: Comparison, fast: bool, twice: bool = False) -> str:
+    """torch.autograd.gradcheck, and the values compared besides."""
+    drawn = draw(comparison, Example())
+    function, tensors = _function(drawn)
+    torch.autograd.gradcheck(function, tensors, fast_mode=fast)
+    if twice and isinstance(drawn.subject(torch.float64), Traced):
+        torch.autograd.gradgradcheck(function, tensors)
+    return _compared(comparison, "float64", _normal)
+
+
+def _minifw(comparison: Comparison) -> str:
+    report = verify_comparison(comparison, max_examples=FUZZED, power=False)
+    return "" if report.status == Status.PASSED else str(report.headline)
+
+
+def _safely(checker: Checker) -> Checker:
+    """An error that the subject raises, or the checker, is an objection."""
+
+    def check(comparison: Comparison) -> str:
+        try:
+            return checker(comparison)
+        except Exception as error:
+            return first_line(error)
+
+    return check
+
+
+_ALL: dict[str, Checker] = {
+    "minifw verify": _minifw,
+    "gradcheck": functools.partial(_gradcheck, fast=False),
+    "gradcheck and gradgradcheck": functools.partial(_gradcheck, fast=False, twice=True),
+    "gradcheck, fast mode": functools.partial(_gradcheck, fast=True),
+    "allclose": lambda c: _compared(c, "float32", _normal),
+    "allclose after .sum()": lambda c: _compared(c, "float32", _ones),
+    "allclose to 1e-2": lambda c: _compared(c, "float32", _normal, rtol=1e-2, atol=1e-2),
+}
+CHECKERS = {name: _safely(checker) for name, checker in _ALL.items()}
