@@ -34,15 +34,33 @@ SIZES = (
     7, 8, 9, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 130, 257, 1024, 1025,
 )  # fmt: skip
 LONG = 4096  # terms of a sum; one in half precision stops growing after 256 or 2,048
+SCALE = 30.0  # of LONG terms whose sum is beyond the largest float16
 LARGEST = 2_000_000  # entries of inputs, parameters and outputs together
 
 
 def _symbols(comparison: Comparison | None) -> list[int]:
-    """The sizes among the dimensions of inputs, the batch's apart."""
+    """The sizes among the dimensions of inputs, the batch's apart where they have one in common."""
     if comparison is None:
         return []
-    sizes = {size for spec in comparison.inputs for size in spec.shape[1:]}
+    start = 1 if len({spec.shape[:1] for spec in comparison.inputs}) == 1 else 0
+    sizes = {size for spec in comparison.inputs for size in spec.shape[start:]}
     return sorted(size for size in sizes if size > 1)
+
+
+def _laid_out(comparison: Comparison | None) -> list[int]:
+    """The places of the inputs to lay out one at a time, where there are several."""
+    if comparison is None or len(comparison.inputs) < 2:
+        return []
+    return [place for place, spec in enumerate(comparison.inputs) if spec.shape]
+
+
+def _ignored(comparison: Comparison | None) -> list[int]:
+    """Numbers that may stand for an index to be ignored; none where there are no indices."""
+    if comparison is None or not any(spec.domain == "index" for spec in comparison.inputs):
+        return []
+    given = [comparison.options, comparison.reference_options or {}, comparison.call[1]]
+    named = [options["ignore_index"] for options in given if "ignore_index" in options]
+    return named[:1] or [-100]
 
 
 def _kinks(comparison: Comparison | None) -> tuple[float, ...]:
@@ -128,10 +146,22 @@ def catalog(
                 ]
             ),
         ),
+        # A sum that overflows in half precision, of a mean that does not.
+        "overflowing-sums": Check(
+            "precision",
+            fitting(
+                [
+                    Example(sizes={symbol: LONG}, dtype="float16", seed=18, special="positive",
+                            cotangent="positive", scale=SCALE)
+                    for symbol in symbols if "float16" in dtypes
+                ]
+            ),
+        ),
         "sizes": Check("sizes", fitting([*sized(base, SIZES), *sized(two[-1], (64, 65, 1025))])),
         "unbatched": Check("ranks", (Example(rank=-1, seed=19, dtype=base),)),
         "leading-dimension": Check("ranks", (Example(rank=1, seed=20, dtype=base),)),
         "two-leading-dimensions": Check("ranks", (Example(rank=2, seed=21, dtype=base),)),
+        "trailing-dimension": Check("ranks", (Example(trailing=1, seed=36, dtype=base),)),
         "zero-dimensional": Check("ranks", each(Example(scalar=True, seed=7), two)),
         "empty-batch": Check("empty", each(Example(batch=0), two)),
         **{
@@ -151,14 +181,40 @@ def catalog(
             )
             for layout in ("transposed", "strided", "expanded", "columns", "offset")
         },
+        "one-input-laid-out": Check(
+            "layouts",
+            tuple(
+                Example(layout=layout, laid_out=place, seed=37, dtype=base)
+                for place in _laid_out(comparison)
+                for layout in ("transposed", "strided")
+            ),
+        ),
+        "laid-out-leading-dimension": Check(
+            "layouts",
+            tuple(
+                Example(rank=1, seed=38, dtype=base, **{which: layout})
+                for which in ("layout", "cotangent_layout")
+                for layout in ("transposed", "strided")
+            ),
+        ),
+        **{
+            f"{layout}-parameters": Check(
+                "layouts", (Example(parameter_layout=layout, seed=39, dtype=base),)
+            )
+            for layout in ("transposed", "strided")
+        },
         "scalar-cotangent": Check("layouts", each(Example(cotangent="scalar", seed=25), two)),
         **{
             f"{kind.replace(' ', '-')}-cotangent": Check(
                 "cotangents", each(Example(cotangent=kind, seed=26), two)
             )
-            for kind in ("zeros", "one row", "large", "small")
+            for kind in ("zeros", "one row", "last row", "large", "small")
         },
         "edges": Check("domain-edges", each(Example(special="edges", seed=27), two)),
+        "ignored": Check(
+            "domain-edges",
+            tuple(Example(ignored=n, seed=40, dtype=base) for n in _ignored(comparison)),
+        ),
         "zero-parameters": Check(
             "domain-edges", (Example(parameters="zero", seed=28, dtype=base),)
         ),
@@ -174,14 +230,25 @@ def catalog(
             for clause, steps in (
                 ("call-order", "dropped"),
                 ("call-order", "first in first out"),
+                ("call-order", "retained"),
+                ("call-order", "not leaves"),
+                ("call-order", "mode between"),
+                ("call-order", "changed between"),
+                ("accumulation", "one leaf"),
+                ("partial-gradients", "asked"),
+                ("cotangents", "outputs unused"),
                 ("life", "again"),
                 ("life", "changed weights"),
+                ("life", "loaded weights"),
+                ("life", "evaluated weights"),
                 ("life", "other sizes"),
                 ("life", "refilled"),
                 ("layouts", "same tensor"),
                 ("modes", "no grad"),
                 ("modes", "inference mode"),
                 ("higher-order", "differentiated twice"),
+                ("higher-order", "forward mode"),
+                ("higher-order", "mapped"),
             )
         },
         "train-eval-train": Check("life", (Example(steps="modes", seed=34, dtype=base),)),

@@ -50,7 +50,7 @@ CLAUSES: dict[str, Clause] = {
         Clause("side-effects", "nothing modified, nothing shared, dtype and global state kept"),
         Clause("determinism", "the same call twice gives the same bits"),
         Clause("modes", "training and evaluation mode, no_grad, inference_mode"),
-        Clause("higher-order", "double backward: right or refused"),
+        Clause("higher-order", "double backward, forward mode, vmap: right or refused"),
         Clause("options", "constructor options of the reference", ("minifw",)),
     )
 }
@@ -102,26 +102,32 @@ def clause_of(example: Example, base: str) -> str:
     """
     steps = {
         "accumulated": "accumulation",
-        **dict.fromkeys(("frozen", "frozen each", "input frozen"), "partial-gradients"),
-        **dict.fromkeys(("again", "changed weights", "other sizes", "modes", "refilled"), "life"),
+        "one leaf": "accumulation",
+        "outputs unused": "cotangents",
+        **dict.fromkeys(("frozen", "frozen each", "input frozen", "asked"), "partial-gradients"),
+        **dict.fromkeys(
+            ("again", "changed weights", "loaded weights", "evaluated weights", "other sizes",
+             "modes", "refilled"), "life",
+        ),
         **dict.fromkeys(("no grad", "inference mode"), "modes"),
         "same tensor": "layouts",
-        "differentiated twice": "higher-order",
+        **dict.fromkeys(("differentiated twice", "forward mode", "mapped"), "higher-order"),
         "draws": "derivative",
-    }
+    }  # fmt: skip
     plain = Example()
     tried = (
         (steps.get(example.steps, "call-order"), example.steps != plain.steps),
         ("modes", example.other_mode),
         ("kinks", example.special == "ties" or bool(example.values)),
         ("domain-edges", example.special == "edges" or example.parameters == "zero"),
+        ("domain-edges", example.ignored is not None),
         ("precision", example.special == "positive"),
         ("special-values", bool(example.special)),
         ("layouts", example.layout != plain.layout or bool(example.cotangent_layout)),
-        ("layouts", example.cotangent == "scalar"),
+        ("layouts", example.cotangent == "scalar" or bool(example.parameter_layout)),
         ("cotangents", example.cotangent != plain.cotangent),
         ("empty", example.batch == 0),
-        ("ranks", example.scalar or example.rank != 0),
+        ("ranks", example.scalar or example.rank != 0 or example.trailing != 0),
         ("precision", example.dtype != base or example.scale != 1 or example.shift != 0),
     )
     return next((clause for clause, applies in tried if applies), "derivative")

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from minifw.testing.case import Input
-from minifw.testing.example import DTYPES, Example, draw_inputs
+from minifw.testing.example import DTYPES, Example, draw_inputs, lay_out
 from minifw.testing.subjects import Subject, make_reference, make_subject, recognized
 from minifw.testing.subjects.roles import accepts, positional, takes_any
 
@@ -214,7 +214,10 @@ class Drawn:
             return self.comparison.isolated(self, dtype)
         recognized(self.comparison)
         comparison = self.comparison.resized(self.example)
-        return make_subject(comparison, self.training, dtype, self.like)
+        made = make_subject(comparison, self.training, dtype, self.like)
+        if layout := self.example.parameter_layout:
+            made.replace_parameters(lambda value: lay_out(value, layout))
+        return made
 
     def reference(self, dtype: torch.dtype, move: Move = stay) -> Subject:
         """The reference, with the parameters that were drawn, moved."""

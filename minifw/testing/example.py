@@ -60,14 +60,18 @@ class Example:
         steps: name of a pass in :data:`minifw.testing.passes.PASSES`.
         dtype: of parameters, inputs and cotangents; a key of :data:`DTYPES`.
         layout: strides of inputs and cotangents; a key of :data:`LAYOUTS`.
+        laid_out: place of the one input that alone has them, if not all, and the cotangents, do.
         cotangent: what the gradients of the outputs are; a key of :data:`COTANGENTS`.
         cotangent_layout: their strides, if others than those of the inputs.
+        parameter_layout: strides of the parameters; "" for those that the subject made.
         special: values among the normally distributed ones; one of :data:`SPECIAL`, or "".
         values: numbers that inputs are drawn from, in place of the normally distributed ones.
         parameters: "random", drawn from a normal distribution; "initial", the reference's own;
             "zero", all 0.
         batch: size of the leading dimension of each input; None for that of the row.
+        ignored: a number put among the indices of each input of indices; None for none.
         rank: leading dimensions of size 2 put before each input, or -1 for the first left out.
+        trailing: dimensions of size 2 put behind those of each input.
         scalar: whether every input is zero-dimensional.
         scale: factor of the inputs that are real numbers.
         shift: what is added to them.
@@ -80,13 +84,17 @@ class Example:
     steps: str = "once"
     dtype: str = "float64"
     layout: str = "contiguous"
+    laid_out: int | None = None
     cotangent: str = "random"
     cotangent_layout: str = ""
+    parameter_layout: str = ""
     special: str = ""
     values: tuple[float, ...] = ()
     parameters: str = "random"
     batch: int | None = None
+    ignored: int | None = None
     rank: int = 0
+    trailing: int = 0
     scalar: bool = False
     scale: float = 1.0
     shift: float = 0.0
@@ -114,6 +122,7 @@ class Example:
             numbers = tuple(map(float, values.pop("values", ())))
             example = cls(**values, values=numbers, sizes=sizes)
             layouts = {example.layout, example.cotangent_layout or "contiguous"}
+            layouts |= {example.parameter_layout or "contiguous"}
             if example.dtype not in DTYPES or not layouts <= LAYOUTS.keys():
                 raise ValueError
             return example
@@ -155,7 +164,8 @@ class Example:
         shape: tuple[int, ...] = self.resize(spec.shape)
         if self.batch is not None and shape:
             shape = (self.batch, *shape[1:])
-        return (2,) * self.rank + shape if self.rank >= 0 else shape[1:]
+        shape = (2,) * self.rank + shape if self.rank >= 0 else shape[1:]
+        return shape + (2,) * self.trailing
 
 
 def ordinary(example: Example) -> Example:
@@ -198,6 +208,9 @@ COTANGENTS: dict[str, Callable[[Tensor], Tensor]] = {
     "zeros": torch.zeros_like,
     "one row": lambda tensor: (
         torch.cat([tensor[:1], torch.zeros_like(tensor[1:])]) if tensor.dim() else tensor
+    ),
+    "last row": lambda tensor: (
+        torch.cat([torch.zeros_like(tensor[:-1]), tensor[-1:]]) if tensor.dim() else tensor
     ),
     "large": lambda tensor: tensor * 1e4,
     "small": lambda tensor: tensor * 1e-5,
@@ -262,7 +275,8 @@ def draw_inputs(
                 strict=False,
             ):
                 flat[index] = value
-        drawn.append(lay_out(values.to(device), example.layout))
+        alone = example.laid_out is not None and example.laid_out != place
+        drawn.append(lay_out(values.to(device), "contiguous" if alone else example.layout))
     return tuple(drawn)
 
 
@@ -270,9 +284,17 @@ def _draw(spec: Input, example: Example, generator: Generator) -> Tensor:
     """One input in its domain; see :class:`~minifw.testing.case.Input`."""
     shape, classes = example.shape(spec), example.resize(spec.classes)
     if spec.domain in ("index", "onehot"):
-        labels = torch.randint(classes, shape[: None if spec.domain == "index" else -1],
-                               generator=generator)  # fmt: skip
-        return labels if spec.domain == "index" else one_hot(labels, classes).float()
+        if spec.domain == "onehot":
+            place = len(shape) - 1 - example.trailing  # of the classes
+            rest = shape[:place] + shape[place + 1 :]
+            labels = torch.randint(classes, rest, generator=generator)
+            return one_hot(labels, classes).movedim(-1, place).float()
+        labels = torch.randint(classes, shape, generator=generator)
+        if example.ignored is not None and labels.numel():
+            some = torch.rand(shape, generator=generator) < 0.4
+            some.view(-1)[0], some.view(-1)[-1] = True, labels.numel() == 1  # but not all
+            labels = torch.where(some, example.ignored, labels)
+        return labels
     if spec.domain == "bool":
         return torch.rand(shape, generator=generator) < 0.5
     if spec.domain == "permutation":

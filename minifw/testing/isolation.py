@@ -306,7 +306,11 @@ def _receive(
 def _encode(tensors: Mapping[str, "Tensor"], facts: Mapping[str, Any]) -> bytes:
     import torch
 
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # A copy: of a dimension of size 0 or 1, a contiguous tensor may have any stride.
+    flat = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     described = [[n, str(t.dtype).removeprefix("torch."), list(t.shape)] for n, t in flat.items()]
     header = json.dumps({"tensors": described, "facts": facts}).encode()
     numbers = [t.reshape(-1).view(torch.uint8).numpy().tobytes() for t in flat.values()]

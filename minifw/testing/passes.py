@@ -17,6 +17,8 @@ from minifw.testing.case import Input, seeded
 from minifw.testing.comparison import stay
 from minifw.testing.example import COTANGENTS, DTYPES, Example, copied, lay_out
 from minifw.testing.subjects import NotApplicable, Subject
+from minifw.testing.subjects.modules import Traced
+from minifw.testing.verdict import LABEL
 
 __all__ = ["NOTHING", "PASSES", "NotApplicable", "Pass"]
 
@@ -32,6 +34,15 @@ def _finding_nothing() -> Iterator[None]:
         yield
     except NotApplicable as error:
         raise RuntimeError(f"NotApplicable: {error}") from error
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Context in which an error is a refusal, which is as good as a right result."""
+    try:
+        yield
+    except Exception as error:
+        raise NotApplicable(f"it refuses {what}: {error}".splitlines()[0]) from error
 
 
 class Pass:
@@ -66,7 +77,7 @@ class Pass:
         self.within = within
         self.in_place = in_place
         self.named: dict[str, Tensor] = {}
-        self.side_effects: list[str] = []
+        self.side_effects: list[str] = []  # what was modified, shared or changed
         self.given: dict[str, Sequence[Tensor]] = {}  # cotangents, by label
         self.largest_cotangent = 0.0
         self._before = {name: t.clone() for name, t in subject.parameters().items()}
@@ -75,8 +86,9 @@ class Pass:
     def run(self, draws: Sequence[tuple[Any, ...]]) -> dict[str, Tensor]:
         """Do the calls on one or two sets of inputs, and return what came out by name.
 
-        Notes in ``side_effects`` what the subject modified (an input, a cotangent, a parameter or
-        a gradient that it had returned) and which gradient shares its memory with one of them.
+        Notes in ``side_effects`` what the subject modified (an input, a cotangent, a parameter, an
+        output or a gradient that it had returned), which output shares its memory with an input,
+        which gradient with any of them, and what global state its calls changed.
 
         Raises:
             NotApplicable: the pass says nothing about the subject.
@@ -95,6 +107,7 @@ class Pass:
         for what, tensor, before in self._watched:
             if not torch.equal(tensor.nan_to_num(), before.nan_to_num()):
                 self.side_effects.append(f"{what} was modified")
+        self.side_effects += dict.fromkeys(self.subject.changes)
         return self.named
 
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
@@ -105,14 +118,19 @@ class Pass:
         self._watch([(f"{label}input.{i}", tensor) for i, tensor in enumerate(inputs)])
         with _finding_nothing(), self.within:
             outputs = self.subject.forward(*inputs)
-        self.note_outputs(outputs, label)
+        for name, output in self.note_outputs(outputs, label):
+            self._watch([(f"{label}{name}, once returned,", output)])
+            for i, value in enumerate(inputs):
+                if isinstance(value, Tensor) and _share_memory(output, value):
+                    self.side_effects.append(f"{label}{name} shares its memory with input.{i}")
         return outputs
 
-    def note_outputs(self, outputs: Sequence[Tensor], label: str = "") -> None:
-        """Note outputs under ``label``."""
+    def note_outputs(self, outputs: Sequence[Tensor], label: str = "") -> list[tuple[str, Tensor]]:
+        """Note outputs under ``label``, and return them with their names."""
         names = ["output"] if len(outputs) == 1 else [f"output.{i}" for i in range(len(outputs))]
         for name, output in zip(names, outputs, strict=True):
             self.named[label + name] = output.detach().clone()
+        return list(zip(names, outputs, strict=True))
 
     @contextmanager
     def unwatched(self) -> Iterator[None]:
@@ -126,8 +144,13 @@ class Pass:
         outputs: Sequence[Tensor],
         label: str = "",
         cotangents: Sequence[Tensor] | None = None,
+        unused: int | None = None,
     ) -> tuple[Any, ...]:
-        """Go back from ``outputs``, and note the gradients of the inputs."""
+        """Go back from ``outputs``, and note the gradients of the inputs.
+
+        Args:
+            unused: place of the output that nothing depends on.
+        """
         cotangents = cotangents or self.cotangents or self.draw(outputs, label)
         self.given[label] = cotangents
         if self.in_place:
@@ -135,8 +158,11 @@ class Pass:
         self._watch([(f"{label}cotangent.{i}", tensor) for i, tensor in enumerate(cotangents)])
         sizes = [tensor.detach().abs().max().item() for tensor in cotangents if tensor.numel()]
         self.largest_cotangent = max([self.largest_cotangent, *sizes])
+        given: list[Any] = list(cotangents)
+        if unused is not None:
+            given[unused] = None if self.subject.in_graph else torch.zeros_like(given[unused])
         with _finding_nothing(), self.within:
-            grads = self.subject.backward(*cotangents)
+            grads = self.subject.backward(*given)
         for i, spec in enumerate(self.specs):
             grad = grads[i] if i < len(grads) else None
             if grad is not None and not spec.constant:
@@ -147,6 +173,12 @@ class Pass:
     def both(self, inputs: Sequence[Any], label: str = "") -> None:
         """Call the subject and go back from its outputs."""
         self.backward(self.forward(inputs, label), label)
+
+    def afresh(self, inputs: Sequence[Any], label: str) -> None:
+        """As :meth:`both`, with the parameters' gradients from 0, and noted."""
+        self.subject.zero_gradients()
+        self.both(inputs, label)
+        self.note_gradients(label)
 
     def note_gradients(self, label: str = "") -> None:
         """Note the gradients of the parameters."""
@@ -161,10 +193,8 @@ class Pass:
         generator = Generator().manual_seed(self.example.seed + 1_000_003 + len(label))
         dtype = DTYPES[self.example.dtype]
         # Of equal samples with equal gradients, batch normalization makes nothing but rounding.
-        expanded = self.example.layout == "expanded"
-        layout = self.example.cotangent_layout or (
-            "contiguous" if expanded else self.example.layout
-        )
+        plain = self.example.layout == "expanded" or self.example.laid_out is not None
+        layout = self.example.cotangent_layout or ("contiguous" if plain else self.example.layout)
         kind = COTANGENTS[self.example.cotangent]
         drawn = [torch.randn(o.shape, generator=generator).to(dtype).to(o) for o in outputs]
         # Moved before it is laid out: what is moved has strides of its own.
@@ -180,10 +210,14 @@ class Pass:
     def _check_own(self, what: str, grad: Tensor) -> None:
         others = [(name, tensor) for name, tensor, _ in self._watched]
         for name, tensor in others + list(self.subject.parameters().items()):
-            if grad.numel() and grad.untyped_storage().data_ptr() == (
-                tensor.untyped_storage().data_ptr()
-            ):
+            if _share_memory(grad, tensor):
                 self.side_effects.append(f"{what} shares its memory with {name}")
+
+
+def _share_memory(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors lie in one storage."""
+    storages = [tensor.untyped_storage().data_ptr() for tensor in (first, second)]
+    return first.numel() > 0 and storages[0] == storages[1]
 
 
 def _once(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
@@ -245,9 +279,8 @@ def _first_in_first_out(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
 def _again(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     """Many calls of one object; what the first gave comes again at the end."""
     for number in range(1, CALLS):
-        run.both(draws[number % 2], f"{number}.")
-    run.subject.zero_gradients()
-    run.both(draws[0], "again.")
+        run.afresh(draws[number % 2], f"{number}.")
+    run.afresh(draws[0], "again.")
 
 
 def _changed_weights(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
@@ -255,11 +288,35 @@ def _changed_weights(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     before = {name: tensor.clone() for name, tensor in run.subject.parameters().items()}
     if not before:
         raise NotApplicable("it has no parameters")
-    run.both(draws[0], "first.")
+    for number in range(1, CALLS // 2):
+        run.both(draws[0], f"{number}.")
     run.subject.zero_gradients()
     run.subject.set_parameters({name: tensor / 2 + 1 for name, tensor in before.items()})
-    run.both(draws[0], "second.")
+    run.both(draws[0], "again.")
     run.subject.set_parameters(before)
+
+
+def _loaded_weights(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Parameters loaded from a state, and then each replaced by another tensor."""
+    before = {name: tensor.clone() for name, tensor in run.subject.parameters().items()}
+    if not before:
+        raise NotApplicable("it has no parameters")
+    run.both(draws[0], "1.")
+    run.subject.forward_only(*draws[0])  # as of an evaluation
+    run.subject.load_parameters({name: tensor / 2 + 1 for name, tensor in before.items()})
+    run.both(draws[0], "2.")
+    run.subject.forward_only(*draws[0])
+    run.subject.replace_parameters(lambda value: value * 2 - 1)
+    run.both(draws[0], "3.")
+    run.subject.set_parameters(before)
+
+
+def _evaluated_weights(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """The parameters changed between two calls in evaluation mode."""
+    if not run.subject.switches:
+        raise NotApplicable("it has no switch between training and evaluation mode")
+    run.subject.train(False)
+    _changed_weights(run, draws)
 
 
 def _other_sizes(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
@@ -267,32 +324,128 @@ def _other_sizes(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     sizes = {len(tensor) for tensor in draws[0] if tensor.dim()}
     if len(sizes) != 1 or not max(sizes) > 1 or not all(tensor.dim() for tensor in draws[0]):
         raise NotApplicable("its inputs have no batch in common")
-    run.both(draws[0], "first.")
-    run.both(tuple(tensor[:1] for tensor in draws[1]), "second.")
-    run.subject.zero_gradients()
-    run.both(draws[0], "again.")
+    run.afresh(draws[0], "first.")
+    run.afresh(tuple(tensor[:1] for tensor in draws[1]), "second.")
+    run.afresh(draws[0], "again.")
 
 
 def _modes(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     """A call in training mode, one in evaluation mode, one in training mode again."""
-    run.both(draws[0], "first.")
+    run.afresh(draws[0], "first.")
     run.subject.train(False)
-    run.subject.zero_gradients()
-    run.both(draws[1], "second.")
+    run.afresh(draws[1], "second.")
     run.subject.train(True)
-    run.subject.zero_gradients()
-    run.both(draws[0], "again.")
+    run.afresh(draws[0], "again.")
+
+
+def _mode_between(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Evaluation mode switched on between forward and backward."""
+    if not run.subject.switches:
+        raise NotApplicable("it has no switch between training and evaluation mode")
+    outputs = run.forward(draws[0])
+    run.subject.train(False)
+    with _refusing("to go back in another mode"):
+        run.backward(outputs)
 
 
 def _refilled(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     """One tensor that holds one batch after the other."""
     inputs = tuple(tensor.clone() for tensor in draws[0])
     with run.unwatched():
-        run.both(inputs, "first.")
+        run.afresh(inputs, "first.")
         for tensor, value in zip(inputs, draws[1], strict=True):
             tensor.copy_(value)
-        run.subject.zero_gradients()
-        run.both(inputs, "second.")
+        run.afresh(inputs, "second.")
+
+
+def _outputs_unused(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Each of several outputs in turn without a gradient, and with one of zeros."""
+    outputs = run.forward(draws[0])
+    run.backward(outputs)
+    if len(outputs) < 2:
+        raise NotApplicable("it has one output")
+    for place in range(len(outputs)):
+        for label in (f"unused-{place}.", f"zero-{place}."):
+            run.subject.zero_gradients()
+            outputs = run.forward(draws[0], label)
+            cotangents = run.draw(outputs, label)
+            cotangents[place] = torch.zeros_like(cotangents[place])
+            unused = place if label.startswith("unused") else None
+            run.backward(outputs, label, cotangents, unused)
+            run.note_gradients(label)
+
+
+def _retained(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """A second backward pass through the graph of one call, which was retained."""
+    run.subject.use_autograd("retained")
+    outputs = run.forward(draws[0], "first.")
+    run.backward(outputs, "first.")
+    run.note_gradients("first.")
+    run.subject.zero_gradients()
+    with _refusing("a second backward pass"):
+        run.backward(outputs, "second.")
+
+
+def _asked(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """The gradients of two calls asked for by torch.autograd.grad, which leaves none behind."""
+    run.subject.use_autograd("asked")
+    for label, inputs in zip(("first.", "second."), draws, strict=True):
+        run.both(inputs, label)
+        for name, grad in run.subject.asked.items():
+            run.named[f"{label}{name}.grad"] = grad.detach().clone()
+
+
+def _not_leaves(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Inputs that another operation has made."""
+    run.subject.use_autograd("not leaves")
+    _once(run, draws)
+
+
+def _one_leaf(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Two calls on the same leaves, whose gradients add up."""
+    run.subject.use_autograd("one leaf")
+    with run.unwatched():
+        run.both(draws[0], "first.")
+        run.both(draws[0], "second.")
+
+
+def _changed_between(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Inputs, and then parameters, changed in place between forward and backward.
+
+    PyTorch refuses that where the backward pass needs them. What is refused counts as right.
+    """
+    if not isinstance(run.subject, Traced):
+        raise NotApplicable("it is not a part of autograd's graph")
+    inputs = tuple(v.clone() if isinstance(v, Tensor) else v for v in draws[0])
+    real = [v for v in inputs if isinstance(v, Tensor) and v.is_floating_point()]
+    with run.unwatched():
+        outputs = run.forward(inputs, "first.")
+        run.backward(outputs, "first.")
+        run.note_gradients("first.")
+        right = dict(run.named)
+        for label, changed in (
+            ("inputs.", real),
+            ("parameters.", list(run.subject.trained().values())),
+        ):
+            run.subject.zero_gradients()
+            again = run.forward(inputs, label)
+            if not all(
+                map(torch.equal, map(torch.nan_to_num, again), map(torch.nan_to_num, outputs))
+            ):
+                raise NotApplicable("its outputs are others in each call")
+            before = [tensor.detach().clone() for tensor in changed]
+            with torch.no_grad():
+                for tensor in changed:
+                    tensor.mul_(0.5)
+            try:
+                run.backward(again, label, run.given["first."])
+                run.note_gradients(label)
+            except Exception:
+                run.named |= {label + LABEL.sub(r"\2", n): t for n, t in right.items()}
+            with torch.no_grad():
+                for tensor, value in zip(changed, before, strict=True):
+                    tensor.copy_(value)
+    run.afresh(inputs, "again.")
 
 
 def _frozen_each(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
@@ -364,6 +517,19 @@ def _twice_differentiated(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
         run.named[f"second.{name}"] = grad
 
 
+def _forward_mode(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """The derivative along a direction."""
+    run.note_outputs(run.subject.forward_mode(draws[0], run.draw), "forward.")
+
+
+def _mapped(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
+    """Two calls at once, by vmap along a last dimension."""
+    if not all(isinstance(value, Tensor) for value in draws[0]):
+        raise NotApplicable("not all of its inputs are tensors")
+    stacked = [torch.stack(pair, -1) for pair in zip(*draws, strict=True)]
+    run.note_outputs(run.subject.mapped(stacked))
+
+
 def _draws(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     """Many equal calls of a random layer."""
     for number in range(DRAWS):
@@ -382,6 +548,15 @@ PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "other sizes": _other_sizes,
     "modes": _modes,
     "refilled": _refilled,
+    "loaded weights": _loaded_weights,
+    "evaluated weights": _evaluated_weights,
+    "mode between": _mode_between,
+    "changed between": _changed_between,
+    "retained": _retained,
+    "asked": _asked,
+    "not leaves": _not_leaves,
+    "one leaf": _one_leaf,
+    "outputs unused": _outputs_unused,
     "frozen": _frozen,
     "frozen each": _frozen_each,
     "input frozen": _input_frozen,
@@ -389,5 +564,7 @@ PASSES: dict[str, Callable[[Pass, Sequence[tuple[Any, ...]]], None]] = {
     "no grad": _no_grad,
     "inference mode": _inference_mode,
     "differentiated twice": _twice_differentiated,
+    "forward mode": _forward_mode,
+    "mapped": _mapped,
     "draws": _draws,
 }

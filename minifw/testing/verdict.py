@@ -50,7 +50,8 @@ EPS64 = 2.0**-52
 
 # Which of several calls a tensor is of, and its name.
 LABEL = re.compile(
-    r"^((?:\d+|first|second|inner|outer|dropped|again|(?:frozen|alone|without)-[^.]*)[.])?(.+)$"
+    r"^((?:\d+|first|second|inner|outer|dropped|again|inputs|parameters|forward"
+    r"|(?:frozen|alone|without|unused|zero)-[^.]*)[.])?(.+)$"
 )
 
 

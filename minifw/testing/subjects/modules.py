@@ -1,6 +1,7 @@
 """Modules of both frameworks, and functions that autograd goes through."""
 
 import functools
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 import minifw
 from minifw.nn.rule import as_tuple
 from minifw.testing.subjects.arrays import flat
-from minifw.testing.subjects.environment import restored
+from minifw.testing.subjects.environment import kept, restored
 from minifw.testing.subjects.subject import NotApplicable, Step, Subject
 
 __all__ = ["Function", "MinifwModule", "Module", "TorchModule", "Traced"]
@@ -28,6 +29,17 @@ class Module(Subject):
     def buffers(self) -> dict[str, Tensor]:
         return dict(self.made.named_buffers())
 
+    def load_parameters(self, values: Mapping[str, Tensor]) -> None:
+        before = {name: tensor.clone() for name, tensor in self.parameters().items()}
+        self.set_parameters(values)
+        state = {name: value.clone() for name, value in self.made.state_dict().items()}
+        self.set_parameters(before)
+        self.made.load_state_dict(state)
+
+    def replace_parameters(self, change: Callable[[Tensor], Tensor]) -> None:
+        for _, parameter in self.made.named_parameters():
+            parameter.data = change(parameter.data)
+
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         own = {self.fits[name].slot for name in (self.fits if names is None else names)}
         for name, parameter in self.made.named_parameters():
@@ -42,10 +54,12 @@ class MinifwModule(Module):
     contract = "minifw"
 
     def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
-        return as_tuple(self.made(*inputs))
+        with kept(self.changes, "forward"):
+            return as_tuple(self.made(*inputs))
 
     def backward(self, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        return as_tuple(self.made.backward(*grad_outputs))
+        with kept(self.changes, "backward"):
+            return as_tuple(self.made.backward(*grad_outputs))
 
     def step(self, inputs: Sequence[Any]) -> Step:
         self.made.zero_grad()
@@ -79,6 +93,11 @@ class Traced(Subject):
         self.factor: Callable[[Tensor], float] | None = None  # of a loss, by its input
         self._calls: list[tuple[tuple[Any, ...], tuple[Tensor, ...]]] = []
         self._next = -1  # of them, to go back through
+        self._how = ""  # autograd is used; see use_autograd
+        self._shared: dict[int, tuple[Any, Any]] = {}  # inputs with their one leaf, by identity
+
+    def use_autograd(self, how: str) -> None:
+        self._how = how
 
     def choose_call(self, place: int) -> None:
         self._next = place
@@ -138,41 +157,113 @@ class Traced(Subject):
     def _leaves(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """The inputs as leaves of the graph; a tensor that is given twice is one leaf."""
         made = {id(value): leaf(value) for value in inputs}
+        if self._how == "one leaf":
+            for value in inputs:
+                self._shared.setdefault(id(value), (value, made[id(value)]))
+            made = {key: own for key, (_, own) in self._shared.items()}
         return tuple(
             value if place in self.silent else made[id(value)] for place, value in enumerate(inputs)
         )
 
     def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
-        leaves = self._leaves(inputs)
+        leaves = given = self._leaves(inputs)
         with restored():
             torch.set_grad_enabled(True)
             torch.set_default_dtype(self.dtype)
-            try:
-                outputs = self._called(leaves)
-            except RuntimeError as error:
-                if "a leaf Variable that requires grad" not in str(error):
-                    raise
-                # It writes into its input, as with inplace=True.
-                outputs = self._called(tuple(
-                    v.clone() if isinstance(v, Tensor) else v for v in leaves
-                ))  # fmt: skip
+            if self._how == "not leaves":
+                given = tuple(
+                    v * 1 if isinstance(v, Tensor) and v.requires_grad else v for v in leaves
+                )
+            with kept(self.changes, "forward"):
+                try:
+                    outputs = self._called(given)
+                except RuntimeError as error:
+                    if "a leaf Variable that requires grad" not in str(error):
+                        raise
+                    # It writes into its input, as with inplace=True.
+                    outputs = self._called(tuple(
+                        v.clone() if isinstance(v, Tensor) else v for v in leaves
+                    ))  # fmt: skip
         self.reaches = any(output.requires_grad for output in outputs)
         self._calls.append((leaves, outputs))
         return tuple(output.detach() for output in outputs)
 
     def backward(self, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        leaves, outputs = self._calls.pop(self._next)
+        leaves, outputs = self._calls[self._next]
+        if self._how == "retained":
+            for value in leaves:
+                if isinstance(value, Tensor):
+                    value.grad = None
+        else:
+            self._calls.pop(self._next)
         self._next = -1
-        # Else nothing that requires grad has influence on the output.
-        reached = [place for place, output in enumerate(outputs) if output.requires_grad]
+        # Else nothing that requires grad has influence on the output, or nothing depends on it.
+        reached = [
+            place
+            for place, output in enumerate(outputs)
+            if output.requires_grad and grad_outputs[place] is not None
+        ]
         if reached:
+            pair = ([outputs[place] for place in reached], [grad_outputs[p] for p in reached])
             with restored():
                 torch.set_default_dtype(self.dtype)
-                torch.autograd.backward(
-                    [outputs[place] for place in reached],
-                    [grad_outputs[place] for place in reached],
-                )
+                with kept(self.changes, "backward"):
+                    if self._how == "asked":
+                        return self._ask(leaves, *pair)
+                    torch.autograd.backward(*pair, retain_graph=self._how == "retained")
         return tuple(value.grad if isinstance(value, Tensor) else None for value in leaves)
+
+    def _ask(
+        self, leaves: tuple[Any, ...], outputs: list[Tensor], cotangents: list[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients of the inputs, by torch.autograd.grad; those of parameters as asked."""
+        places = [
+            i for i, value in enumerate(leaves) if isinstance(value, Tensor) and value.requires_grad
+        ]
+        trained = {name: value for name, value in self.trained().items() if value.requires_grad}
+        sources = [*(leaves[place] for place in places), *trained.values()]
+        if not sources:
+            return (None,) * len(leaves)
+        found = torch.autograd.grad(outputs, sources, cotangents, allow_unused=True)
+        if any(leaves[place].grad is not None for place in places):
+            self.changes.append("the grad of an input was filled by torch.autograd.grad")
+        parameters = zip(trained, found[len(places) :], strict=True)
+        self.asked = {name: grad for name, grad in parameters if grad is not None}
+        grads = dict(zip(places, found, strict=False))
+        return tuple(grads.get(place) for place in range(len(leaves)))
+
+    def forward_mode(
+        self, inputs: Sequence[Any], draw: Callable[[Sequence[Tensor], str], list[Tensor]]
+    ) -> tuple[Tensor, ...]:
+        real = [v for v in inputs if isinstance(v, Tensor) and v.is_floating_point()]
+        tangents = iter(draw(real, ""))
+        ad = torch.autograd.forward_ad
+        with restored(), torch.no_grad(), ad.dual_level():
+            torch.set_default_dtype(self.dtype)
+            duals = [
+                ad.make_dual(v.detach(), next(tangents))
+                if isinstance(v, Tensor) and v.is_floating_point()
+                else v
+                for v in inputs
+            ]
+            try:
+                parts = [ad.unpack_dual(output) for output in self._called(tuple(duals))]
+            except Exception as error:
+                raise NotApplicable(f"it refuses forward mode: {error}".splitlines()[0]) from error
+        return tuple(
+            torch.zeros_like(primal) if tangent is None else tangent.clone()
+            for primal, tangent in parts
+        )
+
+    def mapped(self, stacked: Sequence[Any]) -> tuple[Tensor, ...]:
+        with restored(), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that an operation has no batching rule of its own
+            torch.set_default_dtype(self.dtype)
+            try:
+                mapped = torch.func.vmap(lambda *given: self._called(given), in_dims=-1)
+                return tuple(output.clone() for output in mapped(*stacked))
+            except Exception as error:
+                raise NotApplicable(f"it refuses vmap: {error}".splitlines()[0]) from error
 
     def step(self, inputs: Sequence[Any]) -> Step:
         for value in self.trained().values():
@@ -194,7 +285,8 @@ class Traced(Subject):
     def forward_only(self, *inputs: Any) -> tuple[Tensor, ...]:
         with restored(), torch.no_grad():
             torch.set_default_dtype(self.dtype)
-            return self._called(inputs)
+            with kept(self.changes, "forward"):
+                return self._called(inputs)
 
 
 def tensors(outputs: Any) -> tuple[Tensor, ...]:
@@ -259,6 +351,9 @@ class Function(Traced):
 
     def slot_gradients(self) -> dict[str, Tensor | None]:
         return {name: value.grad for name, value in self._parameters.items()}
+
+    def replace_parameters(self, change: Callable[[Tensor], Tensor]) -> None:
+        self._parameters = {n: leaf(change(v.detach())) for n, v in self._parameters.items()}
 
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         own = {self.fits[name].slot for name in (self.fits if names is None else names)}

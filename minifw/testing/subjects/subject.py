@@ -94,6 +94,8 @@ class Subject:
         switches: whether it can be switched between training and evaluation mode.
         dtypes: names of the dtypes that it computes in; empty for all.
         fits: how its parameters lie in the reference's, by the reference's names.
+        changes: what its calls changed globally.
+        asked: gradients that autograd was asked for; see :meth:`use_autograd`.
         remote: does a pass where the subject is, if that is another process; see
             :mod:`minifw.testing.remote`.
     """
@@ -112,6 +114,8 @@ class Subject:
         self.made = made
         self.notes: list[str] = []
         self.fits: dict[str, Fit] = {}
+        self.changes: list[str] = []
+        self.asked: dict[str, Tensor] = {}
 
     def forward(self, *inputs: Any) -> tuple[Tensor, ...]:
         """Return the outputs, and keep what :meth:`backward` needs."""
@@ -191,6 +195,38 @@ class Subject:
         """
         raise NotApplicable("it always gives the gradients of its inputs")
 
+    def use_autograd(self, how: str) -> None:
+        """Have the next calls use autograd in another way than ``backward`` on leaves.
+
+        Args:
+            how: "asked", by ``torch.autograd.grad``, which leaves the gradients in ``asked``;
+                "retained", each backward pass going through the same call again; "not leaves", on
+                inputs that another operation made; "one leaf", on one leaf for each input, whose
+                gradients add up.
+
+        Raises:
+            NotApplicable: the subject is no part of autograd's graph.
+        """
+        raise NotApplicable("it is not a part of autograd's graph")
+
+    def forward_mode(
+        self, inputs: Sequence[Any], draw: Callable[[Sequence[Tensor], str], list[Tensor]]
+    ) -> tuple[Tensor, ...]:
+        """The derivatives of the outputs along a drawn direction, by forward-mode differentiation.
+
+        Raises:
+            NotApplicable: the subject does not do that, and says so.
+        """
+        raise NotApplicable("it is not a part of autograd's graph")
+
+    def mapped(self, stacked: Sequence[Any]) -> tuple[Tensor, ...]:
+        """The outputs for inputs stacked along a last dimension, by :func:`torch.func.vmap`.
+
+        Raises:
+            NotApplicable: the subject does not do that, and says so.
+        """
+        raise NotApplicable("it is not a part of autograd's graph")
+
     def differentiate_twice(
         self, inputs: Sequence[Any], draw: Callable[[Sequence[Tensor], str], list[Tensor]]
     ) -> dict[str, Tensor]:
@@ -204,6 +240,18 @@ class Subject:
             NotApplicable: the subject is not differentiable twice, and says so.
         """
         raise NotApplicable("it is not a part of autograd's graph")
+
+    def load_parameters(self, values: Mapping[str, Tensor]) -> None:
+        """Give the parameters values as ``load_state_dict`` does, where there is that."""
+        self.set_parameters(values)
+
+    def replace_parameters(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Replace the tensor that holds each parameter: ``parameter.data = change(...)``.
+
+        Raises:
+            NotApplicable: the subject's parameters cannot be replaced.
+        """
+        raise NotApplicable("its parameters cannot be replaced")
 
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         """Freeze all parameters, or these of the reference's names; return whether it can be."""
