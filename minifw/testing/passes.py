@@ -82,6 +82,7 @@ class Pass:
         self.largest_cotangent = 0.0
         self._before = {name: t.clone() for name, t in subject.parameters().items()}
         self._watched: list[tuple[str, Tensor, Tensor]] = []
+        self._shared: list[str] = []  # outputs, with inputs
 
     def run(self, draws: Sequence[tuple[Any, ...]]) -> dict[str, Tensor]:
         """Do the calls on one or two sets of inputs, and return what came out by name.
@@ -107,7 +108,7 @@ class Pass:
         for what, tensor, before in self._watched:
             if not torch.equal(tensor.nan_to_num(), before.nan_to_num()):
                 self.side_effects.append(f"{what} was modified")
-        self.side_effects += dict.fromkeys(self.subject.changes)
+        self.side_effects += [*self._shared, *dict.fromkeys(self.subject.changes)]
         return self.named
 
     def forward(self, inputs: Sequence[Any], label: str = "") -> tuple[Tensor, ...]:
@@ -122,7 +123,7 @@ class Pass:
             self._watch([(f"{label}{name}, once returned,", output)])
             for i, value in enumerate(inputs):
                 if isinstance(value, Tensor) and _share_memory(output, value):
-                    self.side_effects.append(f"{label}{name} shares its memory with input.{i}")
+                    self._shared.append(f"{label}{name} shares its memory with input.{i}")
         return outputs
 
     def note_outputs(self, outputs: Sequence[Tensor], label: str = "") -> list[tuple[str, Tensor]]:
@@ -301,10 +302,13 @@ def _loaded_weights(run: Pass, draws: Sequence[tuple[Any, ...]]) -> None:
     before = {name: tensor.clone() for name, tensor in run.subject.parameters().items()}
     if not before:
         raise NotApplicable("it has no parameters")
-    run.both(draws[0], "1.")
+    run.afresh(draws[0], "1.")
+    run.subject.zero_gradients()
     run.subject.forward_only(*draws[0])  # as of an evaluation
     run.subject.load_parameters({name: tensor / 2 + 1 for name, tensor in before.items()})
     run.both(draws[0], "2.")
+    run.note_gradients("2.")
+    run.subject.zero_gradients()
     run.subject.forward_only(*draws[0])
     run.subject.replace_parameters(lambda value: value * 2 - 1)
     run.both(draws[0], "3.")

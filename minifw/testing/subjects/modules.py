@@ -353,7 +353,8 @@ class Function(Traced):
         return {name: value.grad for name, value in self._parameters.items()}
 
     def replace_parameters(self, change: Callable[[Tensor], Tensor]) -> None:
-        self._parameters = {n: leaf(change(v.detach())) for n, v in self._parameters.items()}
+        for value in self._parameters.values():
+            value.data = change(value.data)
 
     def freeze(self, names: Iterable[str] | None = None) -> bool:
         own = {self.fits[name].slot for name in (self.fits if names is None else names)}
