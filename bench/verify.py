@@ -34,7 +34,7 @@ from bench.equivalence.units import UNITS
 from bench.faults.kill_matrix import KillMatrix, kill_matrix
 from bench.mistakes.wrong_subjects import (
     describe_subjects,
-    missed,
+    new_misses,
     write_wrong_subjects,
     wrong_subjects,
 )
@@ -243,7 +243,7 @@ def _conclude(
     bad = [report for report in reports if report.status not in (Status.PASSED, Status.SKIPPED)]
     survivors = matrix.survivors() if matrix else []
     alarms = variants is not None and len(false_alarms(variants))
-    holes = subjects is not None and len(missed(subjects))
+    holes = subjects is not None and new_misses(subjects)
     good = not (bad or survivors or holes or alarms) and certificate.holds
     if arguments.json:
         print(

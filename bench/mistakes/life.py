@@ -281,7 +281,7 @@ class _OneOutput(Function):
         return grad * s * (1 - s), None
 
 
-@mistake(torch.nn.Sigmoid, "4,3", clause="call-order")
+@mistake(torch.nn.Sigmoid, "4,3", clause="side-effects")
 class SigmoidOfOneOutput(torch.nn.Module):
     """Sigmoid that writes over the output of the call before"""
 
@@ -343,7 +343,7 @@ class _BatchNorm1d(torch.nn.BatchNorm1d):
         )
 
 
-@mistake(torch.nn.BatchNorm1d, "6,3", clause="life", init="3")
+@mistake(torch.nn.BatchNorm1d, "6,3", clause="call-order", init="3")
 class BatchNormOfLateMode(_BatchNorm1d):
     """Batch norm that asks for its mode in the backward pass, not in the forward pass"""
 
@@ -357,7 +357,7 @@ class BatchNormOfBiasedVariance(_BatchNorm1d):
     biased = True
 
 
-@mistake(cube, "4,3", clause="life")
+@mistake(cube, "4,3", clause="call-order")
 class CubeOfData(Function):
     """Cube that keeps x.data, so that a change of x before the backward pass is not noticed"""
 

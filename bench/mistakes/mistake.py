@@ -15,9 +15,11 @@ class Mistake(Implementation):
 
     Attributes:
         clause: the one that it breaks, and that is meant to find it.
+        missed: why the harness does not find it yet; empty if it does.
     """
 
     clause: str
+    missed: str = ""
 
 
 MISTAKES: list[Mistake] = []

@@ -64,7 +64,13 @@ class CrossEntropyOfIgnored(Function):
         return (grad_x * (wide(grad) / max(target.numel(), 1))).to(x.dtype), None
 
 
-@mistake(F.binary_cross_entropy, "4,3:probability", "4,3:binary:constant", clause="domain-edges")
+@mistake(
+    F.binary_cross_entropy,
+    "4,3:probability",
+    "4,3:binary:constant",
+    clause="domain-edges",
+    missed="beside a jump, any value between both sides is right",
+)
 class BinaryCrossEntropyClamped(Function):
     """Binary cross-entropy that clamps probabilities at 1e-12, not the logarithm at -100"""
 
@@ -223,7 +229,12 @@ def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-1)
 
 
-@mistake(_norm, "4,5", clause="kinks")
+@mistake(
+    _norm,
+    "4,5",
+    clause="kinks",
+    missed="a whole row of zeros is hardly ever drawn",
+)
 class NormOfZeros(Function):
     """Norm of a row whose gradient is 0 / 0 for a row of zeros"""
 

@@ -10,27 +10,34 @@ from bench.cli.files import markdown, write_files
 from bench.mistakes import MISTAKES
 from minifw.testing import Status
 
-__all__ = ["describe_subjects", "missed", "write_wrong_subjects", "wrong_subjects"]
+__all__ = ["describe_subjects", "missed", "new_misses", "write_wrong_subjects", "wrong_subjects"]
 
 
 def wrong_subjects(jobs: int, console: Console) -> pd.DataFrame:
     """Verify every mistake in ``jobs`` processes.
 
     Returns:
-        The table of ``verify_all``, and the columns "clause" (the one meant to find it) and "by its
-        clause" (whether that is among the broken: "yes" or "no").
+        The table of ``verify_all``, and the columns "clause" (the one meant to find it), "by its
+        clause" (whether that is among the broken: "yes" or "no") and "known miss" (why it is not
+        found yet).
     """
     table = verify_all(MISTAKES, jobs, console, "mistake")
     clauses = [row.clause for row in MISTAKES]
     found = [c in b.split(", ") for c, b in zip(clauses, table["broken"], strict=True)]
     table.insert(2, "clause", clauses)
     table.insert(5, "by its clause", ["yes" if by_it else "no" for by_it in found])
+    table["known miss"] = [row.missed for row in MISTAKES]
     return table
 
 
 def missed(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of :func:`wrong_subjects` that passed."""
     return table[table["status"] == Status.PASSED]
+
+
+def new_misses(table: pd.DataFrame) -> list[str]:
+    """The names of those that passed and of which that was not known."""
+    return list(missed(table).query("`known miss` == ''")["mistake"])
 
 
 def describe_subjects(table: pd.DataFrame) -> str:
