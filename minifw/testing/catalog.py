@@ -34,7 +34,6 @@ SIZES = (
     7, 8, 9, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 130, 257, 1024, 1025,
 )  # fmt: skip
 LONG = 4096  # terms of a sum; one in half precision stops growing after 256 or 2,048
-SCALE = 30.0  # of LONG terms whose sum is beyond the largest float16
 LARGEST = 2_000_000  # entries of inputs, parameters and outputs together
 
 
@@ -143,17 +142,6 @@ def catalog(
                     for dtype in ("bfloat16", "float16")
                     if dtype in dtypes
                     for example in sized(dtype, (LONG,), special="positive", cotangent="positive")
-                ]
-            ),
-        ),
-        # A sum that overflows in half precision, of a mean that does not.
-        "overflowing-sums": Check(
-            "precision",
-            fitting(
-                [
-                    Example(sizes={symbol: LONG}, dtype="float16", seed=18, special="positive",
-                            cotangent="positive", scale=SCALE)
-                    for symbol in symbols[-1:] if "float16" in dtypes
                 ]
             ),
         ),
