@@ -43,7 +43,10 @@ class GradientAhead(torch.autograd.Function):
         return (ahead * grad).to(grad.dtype), None
 
 
-@variant(torch.nn.CrossEntropyLoss, *CLASSES, init="label_smoothing=0.1")
+# It is right for rows of logits, and where no target is ignored.
+@variant(
+    torch.nn.CrossEntropyLoss, *CLASSES, init="label_smoothing=0.1", allow=("ranks", "domain-edges")
+)
 class Smoothed(torch.nn.Module):
     """Cross-entropy with smoothed labels as a mixture of two losses"""
 

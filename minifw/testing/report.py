@@ -217,7 +217,9 @@ class Report:
         question = next(iter(self.table))
         if question in decisive:
             raised = self.failures[0].status == Status.ERROR
-            wrong = "it raises an error" if raised else f"the {question} is wrong"
+            lost = self.failures[0].reason.startswith("LostProcess")
+            error = "its process was lost" if lost else "it raises an error"
+            wrong = error if raised else f"the {question} is wrong"
             return f"{wrong} ({tried})"
         if decisive:
             return f"broken: {', '.join(decisive)} ({tried})"

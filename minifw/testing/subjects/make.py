@@ -35,7 +35,7 @@ from minifw.testing.subjects.match import assignments, describe
 from minifw.testing.subjects.modules import Function, MinifwModule, Module, TorchModule, Traced
 from minifw.testing.subjects.recognize import Recognizer, array_kinds, settle_parameters
 from minifw.testing.subjects.roles import accepts, positional, required
-from minifw.testing.subjects.subject import Subject, UsageError
+from minifw.testing.subjects.subject import CrashError, Subject, UsageError
 
 if TYPE_CHECKING:
     from minifw.testing.comparison import Comparison
@@ -271,6 +271,8 @@ def _untraced(comparison: Comparison) -> str:
     """Why autograd does not go through a function of tensors; "" if it does."""
     try:
         _function(comparison, torch.float32, make_reference(comparison, True, torch.float32))
+    except (RecursionError, MemoryError) as error:  # which no other way of calling would mend
+        raise CrashError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     except Exception as error:
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""

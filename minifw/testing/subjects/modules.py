@@ -238,7 +238,8 @@ class Traced(Subject):
         real = [v for v in inputs if isinstance(v, Tensor) and v.is_floating_point()]
         tangents = iter(draw(real, ""))
         ad = torch.autograd.forward_ad
-        with restored(), torch.no_grad(), ad.dual_level():
+        with restored(), torch.no_grad(), ad.dual_level(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             torch.set_default_dtype(self.dtype)
             duals = [
                 ad.make_dual(v.detach(), next(tangents))
@@ -250,6 +251,8 @@ class Traced(Subject):
                 parts = [ad.unpack_dual(output) for output in self._called(tuple(duals))]
             except Exception as error:
                 raise NotApplicable(f"it refuses forward mode: {error}".splitlines()[0]) from error
+        if all(tangent is None for _, tangent in parts):  # an operator of torch.library
+            raise NotApplicable("forward mode does not go through it")
         return tuple(
             torch.zeros_like(primal) if tangent is None else tangent.clone()
             for primal, tangent in parts
