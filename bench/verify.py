@@ -32,6 +32,12 @@ from bench.equivalence.lockstep import lockstep
 from bench.equivalence.tables import by_class, by_row
 from bench.equivalence.units import UNITS
 from bench.faults.kill_matrix import KillMatrix, kill_matrix
+from bench.mistakes.wrong_subjects import (
+    describe_subjects,
+    new_misses,
+    write_wrong_subjects,
+    wrong_subjects,
+)
 from bench.variants.right_variants import (
     describe_variants,
     false_alarms,
@@ -98,7 +104,7 @@ def _parser() -> Parser:
     add("--output-dir", type=Path, metavar="DIR", help="write the table there, as CSV and Markdown")
     add("--faults", action="store_true",
         help="also put each fault of the catalog into minifw, and see what finds it; and verify "
-        "the right variants, to see what is found by mistake")  # fmt: skip
+        "wrong subjects and right variants, to see what is missed or found by mistake")  # fmt: skip
     add(
         "--quick",
         action="store_true",
@@ -230,13 +236,15 @@ def _conclude(
     reports: list[Report],
     certificate: Certificate,
     matrix: KillMatrix | None,
+    subjects: pd.DataFrame | None,
     variants: pd.DataFrame | None,
 ) -> bool:
     """Print what all reports come to, and return whether that is good."""
     bad = [report for report in reports if report.status not in (Status.PASSED, Status.SKIPPED)]
     survivors = matrix.survivors() if matrix else []
     alarms = variants is not None and len(false_alarms(variants))
-    good = not bad and certificate.holds and not survivors and not alarms
+    holes = subjects is not None and new_misses(subjects)
+    good = not (bad or survivors or holes or alarms) and certificate.holds
     if arguments.json:
         print(
             json.dumps(
@@ -246,6 +254,7 @@ def _conclude(
                     "reports": [report.as_dict() for report in reports],
                     "certificate": dataclasses.asdict(certificate),
                     "faults": matrix.faults().to_dict(orient="records") if matrix else None,
+                    "mistakes": None if subjects is None else records(subjects),
                     "variants": None if variants is None else records(variants),
                 },
                 indent=2,
@@ -260,6 +269,8 @@ def _conclude(
     if matrix:
         _print_frame(out, matrix.faults(), arguments.markdown)
         _print_frame(out, matrix.checks(), arguments.markdown)
+    if subjects is not None:
+        _print_frame(out, subjects, arguments.markdown)
     if variants is not None:
         _print_frame(out, variants, arguments.markdown)
     examples = sum(report.examples for report in reports)
@@ -281,6 +292,8 @@ def _conclude(
             f"False alarms: {len(bad)} of {len(reports)}.",
             f"Checks that kill no fault that another does not: {', '.join(matrix.redundant())}.",
         ]
+    if subjects is not None:
+        conclusion.append(describe_subjects(subjects))
     if variants is not None:
         conclusion.append(describe_variants(variants))
     show(out, *conclusion)
@@ -326,14 +339,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_writable(arguments.output_dir)
         reports = _verify_all(arguments, log)
         matrix = kill_matrix(arguments.jobs, log) if arguments.faults else None
+        subjects = wrong_subjects(arguments.jobs, log) if arguments.faults else None
         variants = right_variants(arguments.jobs, log) if arguments.faults else None
-        good = _conclude(arguments, out, reports, certify(), matrix, variants)
+        good = _conclude(arguments, out, reports, certify(), matrix, subjects, variants)
         if arguments.output_dir:
             _write(arguments.output_dir, reports)
             if matrix:
                 from bench.faults.kill_report import write_kill_matrix  # which imports matplotlib
 
                 write_kill_matrix(matrix, arguments.output_dir)
+            if subjects is not None:
+                write_wrong_subjects(subjects, arguments.output_dir)
             if variants is not None:
                 write_right_variants(variants, arguments.output_dir)
     return 0 if good else 1

@@ -1,0 +1,1 @@
+"""What the catalogs of right and wrong implementations share."""
