@@ -33,7 +33,7 @@ EXAMPLES = """\
 examples:
   python bench/checkers.py                     every subject, in half an hour on two cores
   python bench/checkers.py --quick             every tenth, in a few minutes
-  python bench/checkers.py --output-dir results
+  python bench/checkers.py --every 4 --output-dir results
 
 exit codes:
   0  done    2  wrong usage    4  the machine failed    130  interrupted
@@ -58,7 +58,9 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="every tenth subject")
+    add("--every", type=at_least(1), default=1, metavar="N",
+        help="every Nth subject of the catalogs (default: all)")  # fmt: skip
+    add("--quick", action="store_true", help="every tenth")
     add("--jobs", type=at_least(1), default=cores(), metavar="N",
         help="processes (default: one a core, here %(default)s)")  # fmt: skip
     add("--output-dir", type=Path, metavar="DIR",
@@ -131,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     out, log = consoles()
-    subjects = SUBJECTS[::10] if arguments.quick else SUBJECTS
+    subjects = SUBJECTS[:: 10 if arguments.quick else arguments.every]
     with parser.ending(OutputFolderError):
         if arguments.output_dir:
             check_writable(arguments.output_dir)
@@ -156,7 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 {
                     "checkers.csv": table,
                     "checkers.json": json.dumps(made, indent=2) + "\n",
-                    "checkers.md": markdown("# Other checkers on the same subjects", summary),
+                    "checkers.md": markdown(
+                        "# Other checkers on the same subjects",
+                        f"{len(subjects)} of {len(SUBJECTS)} subjects of the catalogs.",
+                        summary,
+                    ),
                     "checkers.svg": lambda path: figures.save(figure, path),
                 },
             )

@@ -1,6 +1,8 @@
 """Fuzzing: hypothesis looks for an example in which the subject fails, and shrinks it."""
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
@@ -84,6 +86,7 @@ def fuzz(
     on_example: Callable[[], None] = lambda: None,
     shrink: bool = True,
     judge: Callable[[Comparison, Example, str], list[Verdict]] = check,
+    seconds: float = math.inf,
 ) -> list[Verdict]:
     """Try ``max_examples`` examples, and shrink the first that fails if asked to.
 
@@ -96,6 +99,7 @@ def fuzz(
         on_example: called after each.
         shrink: whether to look for the smallest failing example.
         judge: makes one check of an example.
+        seconds: after which no more are tried, unless one has failed.
 
     Returns:
         By tensor, dtype and status the verdict that is nearest to failing; and all failures of the
@@ -103,6 +107,7 @@ def fuzz(
     """
     nearest: dict[tuple[str, str, Status], Verdict] = {}
     smallest: list[Verdict] = []
+    deadline = time.monotonic() + seconds
 
     @seed(random_seed)
     @settings(
@@ -115,6 +120,8 @@ def fuzz(
     @given(examples(comparison, dtypes, clauses))
     def try_one(example: Example) -> None:
         nonlocal smallest
+        if not smallest and time.monotonic() > deadline:
+            return
         found = judge(comparison, example, "fuzzing")
         on_example()
         wrong = [verdict for verdict in failures(found) if verdict.clause in clauses]

@@ -35,7 +35,8 @@ CHECK_NAMES = (*CHECKS, "cross-check", "gradcheck", "fuzzing")
 SMALL_CONSTANT = 1e-6
 
 
-PATIENCE = 10.0  # seconds for the examples of one check, but for the derivative's
+# Seconds for the examples of one check, and for all checks but the derivative's, and the fuzzer.
+PATIENCE, PATIENCE_IN_ALL, PATIENCE_FOR_FUZZING = 10.0, 45.0, 20.0
 
 
 def verify(
@@ -225,6 +226,7 @@ def verify_comparison(
     )
     examples = 0
     patience = math.inf if ours else PATIENCE
+    deadline = math.inf if ours else clock() + PATIENCE_IN_ALL
 
     def count() -> None:
         nonlocal examples
@@ -234,7 +236,7 @@ def verify_comparison(
         found: list[Verdict] = []
         start = clock()
         for place, example in enumerate(tried_examples):
-            if clause != "derivative" and clock() - start > patience:
+            if clause != "derivative" and clock() > min(start + patience, deadline):
                 left = len(tried_examples) - place
                 reason = f"{left} of {len(tried_examples)} sizes or values took too long"
                 found.append(Verdict("", Status.SKIPPED, reason, name, clause, example))
@@ -280,7 +282,8 @@ def verify_comparison(
         drawn_from = [name for name in tried if name in deciding_clauses]
         verdicts += fuzz(
             comparison, tuple(usable), max_examples, seed, drawn_from, count,
-            judge=check if contract == "minifw" else _check_but_for_constants,
+            judge=check if ours else _check_but_for_constants,
+            seconds=math.inf if ours else PATIENCE_FOR_FUZZING,
         )  # fmt: skip
     if contract == "minifw":
         report = replace(
