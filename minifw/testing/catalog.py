@@ -180,7 +180,7 @@ def catalog(
         "laid-out-leading-dimension": Check(
             "layouts",
             tuple(
-                Example(rank=1, seed=38, dtype=base, **{which: layout})
+                replace(Example(rank=1, seed=38, dtype=base), **{which: layout})
                 for which in ("layout", "cotangent_layout")
                 for layout in ("transposed", "strided")
             ),
