@@ -16,6 +16,7 @@ from minifw.testing.clause import CLAUSES
 FIRST = {(row.family, row.clause): row for row in reversed(MISTAKES) if not row.missed}
 # Inputs on which those are wrong that the harness misses, as it does not try such inputs.
 WRONG_AT = {
+    "GeluInFloat32": (torch.linspace(-1, 1, 8, dtype=torch.float64),),
     "RMSNormSquaresInHalf": (torch.full((1, 4), 300.0, dtype=torch.float16),),
     "MeanOverflows": (torch.full((1, 4096), 30.0, dtype=torch.float16),),
     "SoftmaxInHalf": (torch.linspace(-1, 0, 4096, dtype=torch.bfloat16),),
@@ -24,30 +25,32 @@ WRONG_AT = {
 }
 
 
-def broken(row: Mistake, max_examples: int) -> list[str]:
+def broken(row: Mistake) -> list[str]:
     # What is modified or shared is seen in the checks of other clauses.
     clauses = None if row.clause == "side-effects" else [row.clause]
-    report = row.verify(clauses=clauses, max_examples=max_examples)
+    report = row.verify(clauses=clauses, max_examples=0)
     return [c.name for c in report.clauses if c.decides and c.state == "broken"]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("row", FIRST.values(), ids=lambda row: f"{row.family}: {row.name}")
 def test_it_breaks_its_clause(row: Mistake) -> None:
-    assert any(row.clause in broken(row, examples) for examples in (0, 20))
+    assert row.clause in broken(row)
 
 
 @pytest.mark.parametrize("row", [row for row in MISTAKES if row.missed], ids=lambda row: row.name)
 def test_what_is_missed_is_wrong(row: Mistake) -> None:
     inputs = WRONG_AT[row.subject.__name__]
     results = []
-    for function in (row.subject.apply, row.reference):
+    reference = row.reference() if row.reference is torch.nn.GELU else row.reference
+    for function in (row.subject.apply, reference):
         x = inputs[0].clone().requires_grad_()
         y = function(x, *inputs[1:])
         y.backward(torch.linspace(0, 1, y.numel(), dtype=y.dtype).reshape(y.shape) + 1)
         results.append((y.detach(), x.grad))
     mine, theirs = (torch.cat([tensor.reshape(-1) for tensor in pair]) for pair in results)
-    assert not torch.allclose(mine, theirs, rtol=0.1, atol=1e-4)
+    share = 1e-9 if mine.dtype == torch.float64 else 0.1  # which rounding stays well below
+    assert not torch.allclose(mine, theirs, rtol=share, atol=share / 1000)
 
 
 def test_names_are_unique_sentences() -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from bench.faults import FAULTS
+from bench.mistakes import MISTAKES
 from minifw.testing.command_line import main
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,13 @@ def test_the_verdict_is_what_the_command_prints(capsys, monkeypatch):
 def test_the_number_of_faults_is_that_of_the_catalog():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{len(FAULTS)} deliberate faults" in readme
+
+
+def test_the_number_of_wrong_subjects_is_that_of_the_catalog():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = len([row for row in MISTAKES if not row.missed])
+    assert f"Of {len(MISTAKES)} [wrong subjects](bench/mistakes)" in readme
+    assert f"{found} are found" in readme
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +141,7 @@ def _help_of_pytest():
 def _is_accepted(script, arguments, monkeypatch):
     """Whether a command line of ours takes the arguments; the work is not begun."""
 
-    class AcceptedError(Exception):
+    class AcceptedError(BaseException):  # which no command takes for a failure of its own
         pass
 
     parse = argparse.ArgumentParser.parse_args

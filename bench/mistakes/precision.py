@@ -49,38 +49,27 @@ class SumInHalf(Function):
         return grad.unsqueeze(-1).expand(ctx.shape)
 
 
-class _Gelu(Function):
+@mistake(
+    torch.nn.GELU,
+    "4,3",
+    clause="derivative",
+    missed="a difference that does not show in float32 is reported, and does not decide",
+)
+class GeluInFloat32(Function):
+    """GELU whose backward pass computes in float32 whatever it is given"""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return F.gelu(x)
 
-
-def _gelu_slope(x: Tensor, root: float = math.sqrt(0.5)) -> Tensor:
-    density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-    return 0.5 * (1 + torch.erf(x * root)) + x * density
-
-
-@mistake(torch.nn.GELU, "4,3", clause="derivative")
-class GeluInFloat32(_Gelu):
-    """GELU whose backward pass computes in float32 whatever it is given"""
-
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return (grad.float() * _gelu_slope(x.float())).to(grad.dtype)
-
-
-@mistake(torch.nn.GELU, "4,3", clause="derivative")
-class GeluShortConstant(_Gelu):
-    """GELU with the root of one half to seven digits"""
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return (wide(grad) * _gelu_slope(wide(x), 0.7071068)).to(grad.dtype)
+        x = ctx.saved_tensors[0].float()
+        density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        slope = 0.5 * (1 + torch.erf(x / math.sqrt(2))) + x * density
+        return (grad.float() * slope).to(grad.dtype)
 
 
 class _BiasInHalf(LinearForward):

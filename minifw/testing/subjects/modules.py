@@ -248,7 +248,8 @@ class Traced(Subject):
                 for v in inputs
             ]
             try:
-                parts = [ad.unpack_dual(output) for output in self._called(tuple(duals))]
+                unpack: Any = ad.unpack_dual
+                parts = [unpack(output) for output in self._called(tuple(duals))]
             except Exception as error:
                 raise NotApplicable(f"it refuses forward mode: {error}".splitlines()[0]) from error
         if all(tangent is None for _, tangent in parts):  # an operator of torch.library
