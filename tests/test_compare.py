@@ -352,6 +352,5 @@ def test_a_failure_while_writing_leaves_earlier_results_untouched(tmp_path, caps
         raise MemoryError
 
     monkeypatch.setattr(figures, "draw_regions", fail)
-    with pytest.raises(MemoryError):
-        compare.main([*arguments, "--seeds", "1"])
+    assert compare.main([*arguments, "--seeds", "1"]) == 4, "the machine failed"
     assert earlier == results()

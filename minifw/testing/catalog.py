@@ -99,14 +99,16 @@ def catalog(
         return tuple(replace(example, dtype=dtype) for dtype in names)
 
     def scaled(scale: float) -> tuple[Example, ...]:
-        return tuple(map(ordinary, each(Example(scale=scale, seed=14), low)))
+        examples = each(Example(scale=scale, seed=14), low)
+        return tuple(map(ordinary, examples)) if forgiving else examples
 
     def values(dtype: str) -> tuple[Example, ...]:
         return tuple(Example(dtype=dtype, seed=seed) for seed in (0, 1))
 
     symbols = _symbols(comparison)
     # What is dropped in evaluation too is a wrong formula, not a matter of PyTorch's conventions.
-    random = comparison is not None and comparison.one_sided and acts_at_random(comparison)
+    forgiving = comparison is not None and comparison.one_sided
+    random = comparison is not None and forgiving and acts_at_random(comparison)
 
     def sized(dtype: str, sizes: Sequence[int], **options: Any) -> list[Example]:
         """The batch, and then each size of the inputs, replaced by each of ``sizes``."""
