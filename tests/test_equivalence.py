@@ -24,7 +24,8 @@ REPRESENTATIVE = {case.name for module in MODULES for case in representative_row
 # One check of each kind, for the rows that differ from a representative one in numbers alone.
 QUICK = {
     *("values-float64", "values-float32", "values-float16", "transposed", "empty-batch"),
-    *("one-sample", "nan", "ties", "frozen", "two-forwards", "fuzzing", "cross-check"),
+    *("one-sample", "nan", "ties", "frozen", "two-forwards", "other-mode", "fuzzing"),
+    "cross-check",
 }
 
 
