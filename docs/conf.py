@@ -43,7 +43,7 @@ napoleon_use_param = False
 # Links into other manuals would need the network; all others must lead somewhere.
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|collections|pandas|pathlib|enum)\..*"),
-    (r"py:class", r"Tensor|Generator|optional"),
+    (r"py:class", r"Tensor|Generator|optional|dtype|device"),
     (r"py:data", r".*"),
 ]
 
