@@ -1,31 +1,20 @@
 """How do other checkers of backward passes do on the same subjects, wrong and right?"""
 
 import argparse
-import functools
 import json
 import sys
-import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 
-import minifw
 from bench import figures
 from bench.cli.command_line import Parser, at_least, consoles, cores, progress_bar, show
 from bench.cli.files import OutputFolderError, check_writable, markdown, records, write_files
 from bench.cli.provenance import provenance
-from bench.faults import FAULTS
-from bench.faults.checkers import CHECKERS
-from bench.faults.kill_matrix import rows
-from bench.mistakes import MISTAKES
-from bench.variants import VARIANTS
-from minifw.testing.case import Case
-from reference.cases import of_case
+from bench.faults.checkers import CHECKERS, FAULTY, RIGHT, SUBJECTS, WRONG, put_before
 
 __all__ = ["main"]
 
@@ -38,16 +27,6 @@ examples:
 exit codes:
   0  done    2  wrong usage    4  the machine failed    130  interrupted
 """
-
-FAULTY, WRONG, RIGHT = "faults in minifw", "wrong subjects", "right variants"
-# Faults in optimizers, schedules and loops have no row in the table of layers and losses.
-LAYER_FAULTS = [place for place, fault in enumerate(FAULTS) if fault.where.startswith("nn.")
-                and rows(fault.where.removeprefix("nn."))]  # fmt: skip
-SUBJECTS = [
-    *((FAULTY, place) for place in LAYER_FAULTS),
-    *((WRONG, place) for place in range(len(MISTAKES))),
-    *((RIGHT, place) for place in range(len(VARIANTS))),
-]
 
 
 def _parser() -> Parser:
@@ -67,48 +46,6 @@ def _parser() -> Parser:
         help="write checkers.csv, .json, .md and .svg there")  # fmt: skip
     add("--json", action="store_true", help="print everything as JSON and nothing else")
     return parser
-
-
-def _try(suite: str, place: int) -> list[dict[str, Any]]:
-    """Put every checker before one subject, in a worker process."""
-    torch.set_num_threads(1)
-    found = []
-    for name in CHECKERS:
-        start = time.perf_counter()
-        with warnings.catch_warnings(action="ignore"):
-            subject, objection = _objection(name, suite, place)
-        seconds = time.perf_counter() - start
-        found.append(
-            {
-                "suite": suite,
-                "subject": subject,
-                "checker": name,
-                "objects": bool(objection),
-                "objection": objection,
-                "seconds": seconds,
-            }
-        )
-    return found
-
-
-def _objection(checker: str, suite: str, place: int) -> tuple[str, str]:
-    """The subject's name, and what the checker objects to."""
-    if suite != FAULTY:
-        subject = (MISTAKES if suite == WRONG else VARIANTS)[place]
-        return subject.name, CHECKERS[checker](subject.comparison())
-    fault = FAULTS[place]
-    nn = fault.framework().nn
-    for case in rows(fault.where.removeprefix("nn.")):
-        objection = CHECKERS[checker](of_case(case, nn))
-        # What it says of the right layer too, it does not say of the fault.
-        if objection and not _of_right(checker, case):
-            return fault.name, objection
-    return fault.name, ""
-
-
-@functools.cache
-def _of_right(checker: str, case: Case) -> str:
-    return CHECKERS[checker](of_case(case, minifw.nn))
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
@@ -141,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found: list[dict[str, Any]] = []
         with progress_bar(log, "subjects") as bar:
             task = bar.add_task("checkers", total=len(subjects))
-            for several in parallel(delayed(_try)(*subject) for subject in subjects):
+            for several in parallel(delayed(put_before)(*subject) for subject in subjects):
                 found += several
                 bar.advance(task)
         table = pd.DataFrame(found)

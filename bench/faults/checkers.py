@@ -6,13 +6,21 @@ put into it first, which its author would have to do by hand.
 """
 
 import functools
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import minifw
+from bench.faults import FAULTS
+from bench.faults.kill_matrix import rows
+from bench.mistakes import MISTAKES
+from bench.variants import VARIANTS
 from minifw.testing import Status
+from minifw.testing.case import Case
 from minifw.testing.check import first_line
 from minifw.testing.comparison import Comparison, Drawn, draw
 from minifw.testing.cross_check import bridged
@@ -20,8 +28,9 @@ from minifw.testing.example import DTYPES, Example
 from minifw.testing.subjects import Subject
 from minifw.testing.subjects.modules import Traced
 from minifw.testing.verification import verify_comparison
+from reference.cases import of_case
 
-__all__ = ["CHECKERS"]
+__all__ = ["CHECKERS", "FAULTY", "RIGHT", "SUBJECTS", "WRONG", "put_before"]
 
 FUZZED = 20  # examples of minifw's fuzzer
 
@@ -121,3 +130,55 @@ _ALL: dict[str, Checker] = {
     "allclose to 1e-2": lambda c: _compared(c, "float32", _normal, rtol=1e-2, atol=1e-2),
 }
 CHECKERS = {name: _safely(checker) for name, checker in _ALL.items()}
+
+FAULTY, WRONG, RIGHT = "faults in minifw", "wrong subjects", "right variants"
+# Faults in optimizers, schedules and loops have no row in the table of layers and losses.
+LAYER_FAULTS = [place for place, fault in enumerate(FAULTS) if fault.where.startswith("nn.")
+                and rows(fault.where.removeprefix("nn."))]  # fmt: skip
+SUBJECTS = [
+    *((FAULTY, place) for place in LAYER_FAULTS),
+    *((WRONG, place) for place in range(len(MISTAKES))),
+    *((RIGHT, place) for place in range(len(VARIANTS))),
+]
+
+
+def put_before(suite: str, place: int) -> list[dict[str, Any]]:
+    """Put one subject before every checker, in a worker process: a row a checker."""
+    torch.set_num_threads(1)
+    found = []
+    for name in CHECKERS:
+        start = time.perf_counter()
+        with warnings.catch_warnings(action="ignore"):
+            subject, objection = _objection(name, suite, place)
+        seconds = time.perf_counter() - start
+        found.append(
+            {
+                "suite": suite,
+                "subject": subject,
+                "checker": name,
+                "objects": bool(objection),
+                "objection": objection,
+                "seconds": seconds,
+            }
+        )
+    return found
+
+
+def _objection(checker: str, suite: str, place: int) -> tuple[str, str]:
+    """The subject's name, and what the checker objects to."""
+    if suite != FAULTY:
+        subject = (MISTAKES if suite == WRONG else VARIANTS)[place]
+        return subject.name, CHECKERS[checker](subject.comparison())
+    fault = FAULTS[place]
+    nn = fault.framework().nn
+    for case in rows(fault.where.removeprefix("nn.")):
+        objection = CHECKERS[checker](of_case(case, nn))
+        # What it says of the right layer too, it does not say of the fault.
+        if objection and not _of_right(checker, case):
+            return fault.name, objection
+    return fault.name, ""
+
+
+@functools.cache
+def _of_right(checker: str, case: Case) -> str:
+    return CHECKERS[checker](of_case(case, minifw.nn))
