@@ -20,7 +20,6 @@ from bench.faults.kill_matrix import rows
 from bench.mistakes import MISTAKES
 from bench.variants import VARIANTS
 from minifw.testing import Status
-from minifw.testing.case import Case
 from minifw.testing.check import first_line
 from minifw.testing.comparison import Comparison, Drawn, draw
 from minifw.testing.cross_check import bridged
@@ -28,7 +27,7 @@ from minifw.testing.example import DTYPES, Example
 from minifw.testing.subjects import Subject
 from minifw.testing.subjects.modules import Traced
 from minifw.testing.verification import verify_comparison
-from reference.cases import of_case
+from reference.cases import CASES, of_case
 
 __all__ = ["CHECKERS", "FAULTY", "RIGHT", "SUBJECTS", "WRONG", "put_before"]
 
@@ -174,11 +173,12 @@ def _objection(checker: str, suite: str, place: int) -> tuple[str, str]:
     for case in rows(fault.where.removeprefix("nn.")):
         objection = CHECKERS[checker](of_case(case, nn))
         # What it says of the right layer too, it does not say of the fault.
-        if objection and not _of_right(checker, case):
+        if objection and not _of_right(checker, case.name):
             return fault.name, objection
     return fault.name, ""
 
 
 @functools.cache
-def _of_right(checker: str, case: Case) -> str:
+def _of_right(checker: str, case_name: str) -> str:
+    (case,) = (case for case in CASES if case.name == case_name)
     return CHECKERS[checker](of_case(case, minifw.nn))
