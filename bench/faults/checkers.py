@@ -32,6 +32,7 @@ from reference.cases import CASES, of_case
 __all__ = ["CHECKERS", "FAULTY", "RIGHT", "SUBJECTS", "WRONG", "put_before"]
 
 FUZZED = 20  # examples of minifw's fuzzer
+OURS = "minifw verify"
 
 Checker = Callable[[Comparison], str]
 
@@ -102,8 +103,11 @@ def _gradcheck(comparison: Comparison, fast: bool, twice: bool = False) -> str:
     return _compared(comparison, "float64", _normal)
 
 
-def _minifw(comparison: Comparison) -> str:
-    report = verify_comparison(comparison, max_examples=FUZZED, power=False)
+def _minifw(comparison: Comparison, **settings: Any) -> str:
+    try:
+        report = verify_comparison(comparison, max_examples=FUZZED, power=False, **settings)
+    except Exception as error:
+        return first_line(error)
     return "" if report.status == Status.PASSED else str(report.headline)
 
 
@@ -120,7 +124,7 @@ def _safely(checker: Checker) -> Checker:
 
 
 _ALL: dict[str, Checker] = {
-    "minifw verify": _minifw,
+    OURS: _minifw,
     "gradcheck": functools.partial(_gradcheck, fast=False),
     "gradcheck and gradgradcheck": functools.partial(_gradcheck, fast=False, twice=True),
     "gradcheck, fast mode": functools.partial(_gradcheck, fast=True),
@@ -167,7 +171,10 @@ def _objection(checker: str, suite: str, place: int) -> tuple[str, str]:
     """The subject's name, and what the checker objects to."""
     if suite != FAULTY:
         subject = (MISTAKES if suite == WRONG else VARIANTS)[place]
-        return subject.name, CHECKERS[checker](subject.comparison())
+        comparison = subject.comparison()
+        if checker == OURS:  # under the contract that its author gives
+            return subject.name, _minifw(comparison, contract=subject.contract, allow=subject.allow)
+        return subject.name, CHECKERS[checker](comparison)
     fault = FAULTS[place]
     nn = fault.framework().nn
     for case in rows(fault.where.removeprefix("nn.")):
