@@ -99,7 +99,11 @@ def _gradcheck(comparison: Comparison, fast: bool, twice: bool = False) -> str:
     function, tensors = _function(drawn)
     torch.autograd.gradcheck(function, tensors, fast_mode=fast)
     if twice and isinstance(drawn.subject(torch.float64), Traced):
-        torch.autograd.gradgradcheck(function, tensors)
+        try:
+            torch.autograd.gradgradcheck(function, tensors)
+        except RuntimeError as error:  # a refusal of second derivatives is no mistake in the first
+            if "once_differentiable" not in str(error):
+                raise
     return _compared(comparison, "float64", _normal)
 
 

@@ -108,6 +108,9 @@ def catalog(
     symbols = _symbols(comparison)
     # What is dropped in evaluation too is a wrong formula, not a matter of PyTorch's conventions.
     forgiving = comparison is not None and comparison.one_sided
+    # Nobody makes a layer of no features.
+    given = () if comparison is None or not forgiving else comparison.arguments
+    features = {size for size in given if isinstance(size, int)}
     random = comparison is not None and forgiving and acts_at_random(comparison)
 
     def sized(dtype: str, sizes: Sequence[int], **options: Any) -> list[Example]:
@@ -161,7 +164,7 @@ def catalog(
             )
         },
         "empty-dimension": Check(
-            "empty", tuple(Example(sizes={symbol: 0}, dtype=base) for symbol in symbols)
+            "empty", tuple(Example(sizes={symbol: 0}, dtype=base) for symbol in symbols if symbol not in features)
         ),
         "columns": Check("layouts", each(Example(layout="columns", seed=22), two)),
         "offset": Check("layouts", each(Example(layout="offset", seed=23), two)),

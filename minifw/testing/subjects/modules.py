@@ -122,7 +122,8 @@ class Traced(Subject):
         first = torch.autograd.grad(
             outputs, list(sources.values()), cotangents, create_graph=True, allow_unused=True
         )
-        grads = [grad for grad in first if grad is not None]
+        pairs = zip(sources, first, strict=True)
+        grads = [self._as_reference(name, grad) for name, grad in pairs if grad is not None]
         weights = draw(grads, "weights")
         total = torch.stack([(g * w).sum() for g, w in zip(grads, weights, strict=True)]).sum()
         try:
@@ -136,7 +137,7 @@ class Traced(Subject):
                 source.grad = None
         names = [*sources, *(f"cotangent.{place}" for place in range(len(cotangents)))]
         return {
-            f"{name}.grad": grad.detach()
+            f"{name}.grad": self._as_reference(name, grad.detach())
             for name, grad in zip(names, second, strict=True)
             if grad is not None
         }
@@ -144,6 +145,10 @@ class Traced(Subject):
     def trained(self) -> dict[str, Tensor]:
         """The parameters as they stand in autograd's graph, by the reference's names."""
         return {}
+
+    def _as_reference(self, name: str, grad: Tensor) -> Tensor:
+        """A gradient in the shape of the reference's, whose weight may lie transposed."""
+        return self.fits[name].gradient(grad) if name in self.fits else grad
 
     def _called(self, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
         outputs = tensors(self.call(*inputs))
@@ -228,7 +233,9 @@ class Traced(Subject):
         if any(leaves[place].grad is not None for place in places):
             self.changes.append("the grad of an input was filled by torch.autograd.grad")
         parameters = zip(trained, found[len(places) :], strict=True)
-        self.asked = {name: grad for name, grad in parameters if grad is not None}
+        self.asked = {
+            name: self._as_reference(name, grad) for name, grad in parameters if grad is not None
+        }
         grads = dict(zip(places, found, strict=False))
         return tuple(grads.get(place) for place in range(len(leaves)))
 
