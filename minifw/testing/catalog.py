@@ -164,7 +164,7 @@ def catalog(
             )
         },
         "empty-dimension": Check(
-            "empty", tuple(Example(sizes={symbol: 0}, dtype=base) for symbol in symbols if symbol not in features)
+            "empty", tuple(Example(sizes={size: 0}, dtype=base) for size in symbols if size not in features)
         ),
         "columns": Check("layouts", each(Example(layout="columns", seed=22), two)),
         "offset": Check("layouts", each(Example(layout="offset", seed=23), two)),
