@@ -109,8 +109,9 @@ def catalog(
     # What is dropped in evaluation too is a wrong formula, not a matter of PyTorch's conventions.
     forgiving = comparison is not None and comparison.one_sided
     # Nobody makes a layer of no features.
-    given = () if comparison is None or not forgiving else comparison.arguments
-    features = {size for size in given if isinstance(size, int)}
+    arguments = () if comparison is None or not forgiving else comparison.arguments
+    features = {argument for argument in arguments if isinstance(argument, int)}
+    hollow = [size for size in symbols if size not in features]
     random = comparison is not None and forgiving and acts_at_random(comparison)
 
     def sized(dtype: str, sizes: Sequence[int], **options: Any) -> list[Example]:
@@ -164,7 +165,7 @@ def catalog(
             )
         },
         "empty-dimension": Check(
-            "empty", tuple(Example(sizes={size: 0}, dtype=base) for size in symbols if size not in features)
+            "empty", tuple(Example(sizes={size: 0}, dtype=base) for size in hollow)
         ),
         "columns": Check("layouts", each(Example(layout="columns", seed=22), two)),
         "offset": Check("layouts", each(Example(layout="offset", seed=23), two)),
