@@ -93,17 +93,10 @@ def _compared(
     return ""
 
 
-def _gradcheck(comparison: Comparison, fast: bool, twice: bool = False) -> str:
+def _gradcheck(comparison: Comparison, fast: bool) -> str:
     """torch.autograd.gradcheck, and the values compared besides."""
-    drawn = draw(comparison, Example())
-    function, tensors = _function(drawn)
+    function, tensors = _function(draw(comparison, Example()))
     torch.autograd.gradcheck(function, tensors, fast_mode=fast)
-    if twice and isinstance(drawn.subject(torch.float64), Traced):
-        try:
-            torch.autograd.gradgradcheck(function, tensors)
-        except RuntimeError as error:  # a refusal of second derivatives is no mistake in the first
-            if "once_differentiable" not in str(error):
-                raise
     return _compared(comparison, "float64", _normal)
 
 
@@ -130,7 +123,6 @@ def _safely(checker: Checker) -> Checker:
 _ALL: dict[str, Checker] = {
     OURS: _minifw,
     "gradcheck": functools.partial(_gradcheck, fast=False),
-    "gradcheck and gradgradcheck": functools.partial(_gradcheck, fast=False, twice=True),
     "gradcheck, fast mode": functools.partial(_gradcheck, fast=True),
     "allclose": lambda c: _compared(c, "float32", _normal),
     "allclose after .sum()": lambda c: _compared(c, "float32", _ones),
