@@ -191,7 +191,7 @@ def _run(arguments: argparse.Namespace, settings: Settings, log: Console) -> Res
         if store.put_aside:
             log.print(
                 f"compare.py: the earlier store could not be used and is now {store.put_aside}; "
-                "its runs are made again",
+                "its runs are repeated",
                 soft_wrap=True,
             )
         finished, taken = resume(

@@ -60,7 +60,7 @@ class RunStore:
 
     Each method that adds rows is one transaction, synchronized with the disk: whenever the process
     is killed, the rows are stored whole or not at all. Every row carries a checksum. A row that
-    does not fit its own is left out and counted, so its run is made again.
+    does not match its own is left out and counted, so its run is repeated.
 
     Args:
         path: an SQLite file, created if missing.

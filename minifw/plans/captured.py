@@ -3,7 +3,7 @@
 At small widths most of a step is Python: finding each module's rule, keeping what the backward pass
 needs, checking. It leads to the same calls on the same tensors for as long as the module stays as
 it is. So the first call of a module on inputs of some kind is recorded together with its backward
-pass, and put back. It and those that follow replay it: each recorded call is made again into the
+pass, and put back. It and those that follow replay it: each recorded call is replayed into the
 tensor that it made the first time, unseen by autograd. Outputs and gradients that are handed out
 are new tensors. There is one set of tensors, so a call runs eagerly while the call before it awaits
 its backward pass. So does one of so few calls of torch that a replay takes no less time.

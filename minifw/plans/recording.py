@@ -1,4 +1,4 @@
-"""Recording: the calls of torch that a computation makes, so that they can be made again."""
+"""Recording: the calls of torch that a computation makes, so that they can be replayed."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -56,9 +56,9 @@ class Call(NamedTuple):
 
 
 class Recorder(TorchFunctionMode):
-    """Notes calls of torch so that they can be made again, when what was given has other values.
+    """Notes calls of torch so that they can be replayed when what was given has other values.
 
-    What returns a view is not made again, as the tensor that it is of stays.
+    What returns a view is not replayed, as the tensor that it is of stays.
 
     Args:
         largest: bytes of the tensors that the calls may make.

@@ -103,11 +103,11 @@ def fuzz(
 
     Returns:
         By tensor, dtype and status the verdict that is nearest to failing; and all failures of the
-        smallest failing example.
+        smallest failing example; SKIPPED if some were left out.
     """
     nearest: dict[tuple[str, str, Status], Verdict] = {}
     smallest: list[Verdict] = []
-    deadline = time.monotonic() + seconds
+    deadline, left_out = time.monotonic() + seconds, 0
 
     @seed(random_seed)
     @settings(
@@ -119,8 +119,9 @@ def fuzz(
     )
     @given(examples(comparison, dtypes, clauses))
     def try_one(example: Example) -> None:
-        nonlocal smallest
+        nonlocal smallest, left_out
         if not smallest and time.monotonic() > deadline:
+            left_out += 1
             return
         found = judge(comparison, example, "fuzzing")
         on_example()
@@ -140,4 +141,7 @@ def fuzz(
                 replace(v, clause="determinism", reason=f"{v.reason}; not every time")
                 for v in smallest
             ]
+    if left_out:
+        reason = f"{left_out} of {max_examples} fuzzed examples took too long"
+        smallest.append(Verdict("", Status.SKIPPED, reason, "fuzzing", "derivative"))
     return [*nearest.values(), *smallest]
