@@ -109,6 +109,15 @@ def cross_entropy_grad(x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return wide(x).softmax(classes).scatter_add(classes, index, one) * kept, kept
 
 
+class CrossEntropyForward(Function):
+    """The mean of -log softmax(x)[t], which keeps both inputs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(x, target)
+        return F.cross_entropy(x, target)
+
+
 class SiluForward(Function):
     """SiLU that saves its input; its backward pass is to be given."""
 

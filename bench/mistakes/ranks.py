@@ -12,6 +12,7 @@ from torch.nn.grad import conv1d_input, conv1d_weight
 
 from bench.mistakes.mistake import mistake
 from bench.mistakes.parts import (
+    CrossEntropyForward,
     LayerNorm,
     cross_entropy_grad,
     layer_norm_grads,
@@ -113,13 +114,8 @@ def cross_entropy_unsmoothed(x: Tensor, target: Tensor, label_smoothing: float =
 
 
 @mistake(F.cross_entropy, "4,10", "4:long:10", clause="ranks")
-class CrossEntropyOverFirst(Function):
+class CrossEntropyOverFirst(CrossEntropyForward):
     """Cross-entropy of more dimensions than two whose softmax is taken over the batch"""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(x, target)
-        return F.cross_entropy(x, target)
 
     @staticmethod
     @once_differentiable

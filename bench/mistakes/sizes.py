@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812 -- its usual name
 from bench.mistakes.mistake import mistake
 from bench.mistakes.parts import (
     EPS,
+    CrossEntropyForward,
     Linear,
     LinearForward,
     MatmulForward,
@@ -217,13 +218,8 @@ class MatmulWithoutTail(MatmulForward):
 
 
 @mistake(F.cross_entropy, "4,10", "4:long:10", clause="sizes")
-class CrossEntropyOfByteTarget(Function):
+class CrossEntropyOfByteTarget(CrossEntropyForward):
     """Cross-entropy that keeps the class in one byte, wrong beyond 256 classes"""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(x, target)
-        return F.cross_entropy(x, target)
 
     @staticmethod
     @once_differentiable

@@ -9,7 +9,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 -- its usual name
 
 from bench.mistakes.mistake import mistake
-from bench.mistakes.parts import LayerNorm, cross_entropy_grad, layer_norm_grads, rows, wide
+from bench.mistakes.parts import (
+    CrossEntropyForward,
+    LayerNorm,
+    cross_entropy_grad,
+    layer_norm_grads,
+    rows,
+    wide,
+)
 
 
 @mistake(torch.nn.Hardswish, "4,3", clause="kinks")
@@ -48,13 +55,8 @@ class HuberGap(Function):
 
 
 @mistake(F.cross_entropy, "4,10", "4:long:10", clause="domain-edges")
-class CrossEntropyOfIgnored(Function):
+class CrossEntropyOfIgnored(CrossEntropyForward):
     """Cross-entropy whose gradient is divided by all targets, the ignored ones too"""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, target: Tensor) -> Tensor:
-        ctx.save_for_backward(x, target)
-        return F.cross_entropy(x, target)
 
     @staticmethod
     @once_differentiable
