@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from bench import compare
 from bench.runs import store, sweep
@@ -359,3 +360,17 @@ def test_a_killed_sweep_keeps_what_it_has_done_and_ends_with_the_same_table(tmp_
     pd.testing.assert_frame_equal(accuracies(folder), accuracies(whole), check_exact=True)
     for name in ("learning_curves.csv", "decision_regions.npz"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_two_processes_may_make_the_tables_of_a_new_file_at_once(tmp_path, monkeypatch):
+    class SeesNothing:
+        """What the slower of them saw: the tables were not there yet."""
+
+        def get_table_names(self):
+            return []
+
+    with RunStore(tmp_path / FILE):
+        monkeypatch.setattr(store, "inspect", lambda connection: SeesNothing())
+        monkeypatch.setattr(SQLiteDialect, "has_table", lambda *_, **__: False)
+        with RunStore(tmp_path / FILE) as slower:
+            assert slower.put_aside is None

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
 from bench.cli.provenance import provenance
 from bench.runs.schema import METADATA, RUNS, TIMINGS, checksum
@@ -125,7 +126,9 @@ class RunStore:
                     )
         if set(names) != set(METADATA.tables):
             with self._transaction() as connection:
-                METADATA.create_all(connection)
+                for table in METADATA.sorted_tables:
+                    # Another process may have made it since the names were read.
+                    connection.execute(CreateTable(table, if_not_exists=True))
 
     def __enter__(self) -> "RunStore":
         return self
